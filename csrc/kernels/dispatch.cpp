@@ -1,0 +1,84 @@
+// SPDX-FileCopyrightText: 2026 fastcodec authors
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/dispatch.h"
+
+#include <cstdlib>
+
+#include "common/error.h"
+#include "kernels/cuda/device.h"
+#include "kernels/reference.h"
+
+namespace fastcodec {
+
+#if defined(FASTCODEC_BUILT_AVX512)
+namespace avx512 { extern const Kernels kernels; }
+#endif
+#if defined(FASTCODEC_BUILT_AVX2)
+namespace avx2 { extern const Kernels kernels; }
+#endif
+namespace scalar { extern const Kernels kernels; }
+
+namespace {
+
+struct Entry {
+  const Kernels* kernels;
+  bool available;
+  const char* needs;
+};
+
+// Best first.
+const std::vector<Entry>& entries() {
+  static const std::vector<Entry> list = {
+#if defined(FASTCODEC_BUILT_AVX512)
+      {&avx512::kernels,
+       __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("bmi2"),
+       "this CPU lacks AVX-512 F, BW, VL, DQ or VNNI"},
+#endif
+#if defined(FASTCODEC_BUILT_AVX2)
+      {&avx2::kernels, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"), "this CPU lacks AVX2 or BMI2"},
+#endif
+      {&scalar::kernels, true, ""},
+      {&reference::kernels, true, ""},
+  };
+  return list;
+}
+
+std::string environment_backend() {
+  static const std::string name = [] {
+    const char* text = std::getenv("FASTCODEC_BACKEND");
+    return std::string(text ? text : "");
+  }();
+  return name;
+}
+
+}  // namespace
+
+std::vector<BackendStatus> backends() {
+  std::vector<BackendStatus> list;
+  for (const Entry& entry : entries()) {
+    list.push_back({entry.kernels->name, entry.available, entry.available ? "" : entry.needs});
+  }
+  const std::string reason = cuda::unavailable_reason();
+  list.push_back({"cuda", reason.empty(), reason});
+  return list;
+}
+
+const Kernels& find_kernels(const std::string& name) {
+  const std::string from_environment = name.empty() ? environment_backend() : "";
+  const std::string& wanted = name.empty() ? from_environment : name;
+  std::string valid;
+  for (const Entry& entry : entries()) {
+    if (!entry.available) continue;
+    if (wanted.empty() || wanted == entry.kernels->name) return *entry.kernels;
+    valid += (valid.empty() ? "" : ", ") + std::string(entry.kernels->name);
+  }
+  std::string why = "no such backend";
+  for (const Entry& entry : entries()) {
+    if (wanted == entry.kernels->name) why = entry.needs;
+  }
+  const char* source = name.empty() ? "FASTCODEC_BACKEND" : "backend";
+  throw Error(ErrorCode::kBackend, std::string(source) + " '" + wanted + "': " + why + "; use one of: " + valid);
+}
+
+}  // namespace fastcodec
