@@ -1,0 +1,388 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""The table of inner codecs: what stands between ComCNN and RecCNN.
+
+One entry a codec; to add one, append it to `CODECS` and to FORMAT.md. An image codec turns a uint8
+array (H, W, C), C 1 or 3, into a file of its own format at a quality 1..100, and back. Files to decode
+are hostile: their size and kind are compared with what our header says before pixels are decoded, and
+whatever the library behind it raises becomes CodecError.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import trim
+from .errors import CodecError, Error
+
+Image = npt.NDArray[np.uint8]
+Shape = tuple[int, int, int]
+Options = Mapping[str, Any]
+
+_MAX_JPEG_SCANS = 100
+
+
+@dataclass(frozen=True)
+class Option:
+    """One key of codec_options: an int in low..high, a bool, one of `choices`, or a str-to-str mapping."""
+
+    kind: type
+    low: int = 0
+    high: int = 0
+    choices: tuple[str, ...] = ()
+
+    def check(self, name: str, value: object) -> None:
+        """Raises TypeError or ValueError that says what the option takes."""
+        if self.kind is dict:
+            if not isinstance(value, Mapping) or not all(isinstance(s, str) for kv in value.items() for s in kv):
+                raise TypeError(f"codec_options[{name!r}] must map str to str, got {value!r}")
+        elif type(value) is not self.kind:
+            raise TypeError(f"codec_options[{name!r}] must be {self.kind.__name__}, got {type(value).__name__}")
+        elif self.choices and value not in self.choices:
+            raise ValueError(f"codec_options[{name!r}] must be one of {', '.join(self.choices)}, got {value!r}")
+        elif self.kind is int and not self.low <= int(str(value)) <= self.high:
+            raise ValueError(f"codec_options[{name!r}] must be {self.low} to {self.high}, got {value}")
+
+
+@dataclass(frozen=True)
+class Codec:
+    """One inner codec.
+
+    Args:
+        name: what users write; id: what streams carry; extension: of its own files.
+        max_side: largest width or height.
+        encode_file: (image, quality, subsampling, options) -> file.
+        decode_file: (file, shape) -> image of exactly that shape.
+        subsamplings: chroma formats it can write, the default first; empty when it has no choice.
+        reason: "" when it can be used here, else why not and what to install.
+        trimmer: leaves out the predictable part of its files.
+        kind: "image": the payload is an 8-bit image; other kinds have their own flow.
+    """
+
+    name: str
+    id: int
+    extension: str
+    max_side: int
+    encode_file: Callable[[Image, int, str, Options], bytes]
+    decode_file: Callable[[bytes, Shape], Image]
+    reason: Callable[[], str]
+    subsamplings: tuple[str, ...] = ()
+    options: Mapping[str, Option] = field(default_factory=dict)
+    trimmer: trim.Trimmer | None = None
+    kind: str = "image"
+
+    def check_options(self, subsampling: str, options: Options) -> None:
+        """Raises TypeError or ValueError for options that this codec does not take."""
+        if subsampling != "auto" and subsampling not in self.subsamplings:
+            allowed = ", ".join(("auto", *self.subsamplings))
+            raise ValueError(f"subsampling must be one of {allowed} for codec {self.name}, got {subsampling!r}")
+        for name, value in options.items():
+            if name not in self.options:
+                known = ", ".join(sorted(self.options)) or "none"
+                raise ValueError(f"codec_options[{name!r}] is unknown to codec {self.name}; it takes: {known}")
+            self.options[name].check(name, value)
+
+    def encode(self, image: Image, quality: int, subsampling: str = "auto", options: Options | None = None) -> bytes:
+        """The file of `image` (H, W, C) uint8 at `quality` 1..100.
+
+        Raises:
+            CodecError: the codec is missing or fails on this image.
+        """
+        self.require()
+        if subsampling == "auto":
+            subsampling = self.subsamplings[0] if self.subsamplings else ""
+        try:
+            return self.encode_file(image, quality, subsampling, options or {})
+        except Error:
+            raise
+        except Exception as error:
+            raise CodecError(f"{self.name} could not encode {_show(image.shape)}: {_said(error)}") from error
+
+    def decode(self, file: bytes, shape: Shape) -> Image:
+        """The image in `file`, uint8, C-contiguous, of exactly `shape` (H, W, C).
+
+        Raises:
+            CodecError: the codec is missing, or the file is damaged or holds something else.
+        """
+        self.require()
+        if max(shape[:2]) > self.max_side:
+            raise CodecError(f"{self.name} takes sides up to {self.max_side}, the stream says {_show(shape)}")
+        try:
+            image = self.decode_file(file, shape)
+        except Error:
+            raise
+        except Exception as error:  # whatever a third-party decoder throws at hostile bytes
+            raise CodecError(f"{self.name} could not decode its payload: {_said(error)}") from error
+        if image.shape != shape or image.dtype != np.uint8:
+            raise CodecError(f"{self.name} decoded {image.dtype} {_show(image.shape)}, expected {_show(shape)}")
+        return np.ascontiguousarray(image)
+
+    def trim(self, file: bytes, shape: Shape, quality: int) -> bytes | None:
+        """The file without its predictable part, or None."""
+        return self.trimmer.trim(file, shape, quality) if self.trimmer else None
+
+    def restore(self, payload: memoryview, shape: Shape, quality: int) -> bytes:
+        """The file again; FormatError when this codec trims nothing or the payload is too short."""
+        if self.trimmer is None:
+            raise CodecError(f"the stream says its {self.name} payload is trimmed, which this codec never is")
+        return self.trimmer.restore(payload, shape, quality)
+
+    def require(self) -> None:
+        """Raises CodecError when the codec cannot be used here."""
+        if reason := self.reason():
+            raise CodecError(f"codec {self.name} is not available: {reason}")
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _show(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+# ---------------------------------------------------------------- Pillow's codecs
+
+
+@cache
+def _pillow_reason(feature: str) -> str:
+    from PIL import features
+
+    if features.check(feature):
+        return ""
+    return f"this Pillow was built without {feature}; install a Pillow wheel from PyPI (11.3 or newer)"
+
+
+def _save(image: Image, plugin: str, **params: Any) -> bytes:
+    from PIL import Image as pil
+
+    pixels = pil.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    out = io.BytesIO()
+    pixels.save(out, plugin, **params)
+    return out.getvalue()
+
+
+def _load(file: bytes, plugin: str, shape: Shape) -> Image:
+    """Opens `file` with one Pillow plugin and decodes it when its size and mode are as expected."""
+    module = importlib.import_module(f"PIL.{plugin}ImagePlugin")
+    with getattr(module, f"{plugin}ImageFile")(io.BytesIO(file)) as opened:
+        if opened.size != (shape[1], shape[0]):
+            raise CodecError(f"the payload says {_show(opened.size[::-1])}, the header {_show(shape)}")
+        if opened.mode not in ("L", "RGB") or getattr(opened, "n_frames", 1) != 1:
+            raise CodecError(f"the payload has mode {opened.mode}, expected one frame of L or RGB")
+        opened.load()
+        return _pick(np.asarray(opened), shape)
+
+
+def _pick(pixels: Image, shape: Shape) -> Image:
+    """Grey from a codec that knows only RGB is its green channel."""
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    return pixels[..., 1:2] if shape[2] == 1 and pixels.shape[2] == 3 else pixels
+
+
+def _encode_jpeg(image: Image, quality: int, subsampling: str, options: Options) -> bytes:
+    return _save(image, "JPEG", quality=quality, subsampling=subsampling, optimize=True, progressive=True, **options)
+
+
+def _decode_jpeg(file: bytes, shape: Shape) -> Image:
+    scans = file.count(b"\xff\xda")
+    if scans > _MAX_JPEG_SCANS:
+        raise CodecError(f"the payload has {scans} scans, expected at most {_MAX_JPEG_SCANS}")
+    return _load(file, "Jpeg", shape)
+
+
+def _encode_webp(image: Image, quality: int, subsampling: str, options: Options) -> bytes:
+    params = {"method": 6, **options}
+    params["use_sharp_yuv"] = params.pop("sharp_yuv", False)
+    return _save(image, "WEBP", quality=quality, **params)
+
+
+def _decode_webp(file: bytes, shape: Shape) -> Image:
+    """The pixels of a still WebP, lossy or lossless; its size is read before the decoder sees it."""
+    kind, head = file[12:16], file[20:30]
+    if file[:4] != b"RIFF" or file[8:12] != b"WEBP" or len(head) < 10:
+        raise CodecError("the payload is not a WebP file")
+    if kind == b"VP8 ":
+        size = (int.from_bytes(head[8:10], "little") & 0x3FFF, int.from_bytes(head[6:8], "little") & 0x3FFF)
+    elif kind == b"VP8L":
+        bits = int.from_bytes(head[1:5], "little")
+        size = ((bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1)
+    else:
+        raise CodecError(f"the payload is a WebP with a {kind!r} chunk first, expected a plain still image")
+    if size != shape[:2]:
+        raise CodecError(f"the payload says {_show(size)}, the header {_show(shape)}")
+    return _load(file, "WebP", shape)
+
+
+def _encode_avif(image: Image, quality: int, subsampling: str, options: Options) -> bytes:
+    chroma = {} if image.shape[2] == 1 else {"subsampling": subsampling}
+    return _save(image, "AVIF", quality=quality, **{"speed": 6, **chroma, **options})
+
+
+def _decode_avif(file: bytes, shape: Shape) -> Image:
+    size = _av1_size(file[file.find(b"mdat") + 4 :][:64])
+    if size is not None and size != shape[:2]:
+        raise CodecError(f"the payload says {_show(size)}, the header {_show(shape)}")
+    return _load(file, "Avif", shape)
+
+
+def _av1_size(data: bytes) -> tuple[int, int] | None:
+    """(height, width) in a reduced AV1 still-picture sequence header, None if there is another kind."""
+    if data[:3] != b"\x12\x00\x0a" or len(data) < 16 or not data[4] & 8:
+        return None
+    bits = int.from_bytes(data[4:16], "big")
+    w_bits, h_bits = (bits >> 82 & 15) + 1, (bits >> 78 & 15) + 1
+    width = (bits >> 78 - w_bits) & (1 << w_bits) - 1
+    height = (bits >> 78 - w_bits - h_bits) & (1 << h_bits) - 1
+    return height + 1, width + 1
+
+
+def _encode_jpeg2000(image: Image, quality: int, subsampling: str, options: Options) -> bytes:
+    levels = min(6, min(image.shape[:2]).bit_length())
+    file = _save(
+        image, "JPEG2000", no_jp2=True, irreversible=True, mct=int(image.shape[2] == 3), num_resolutions=levels,
+        quality_mode="dB", quality_layers=[22 + 0.28 * quality], **options,
+    )  # fmt: skip
+    comment = file.find(b"\xff\x64", 0, 256)
+    if comment > 0:
+        file = file[:comment] + file[comment + 2 + int.from_bytes(file[comment + 2 : comment + 4], "big") :]
+    return file
+
+
+def _decode_jpeg2000(file: bytes, shape: Shape) -> Image:
+    if not file.startswith(trim.jpeg2000_start(shape)):
+        raise CodecError(f"the payload is not a JPEG 2000 codestream of {_show(shape)} in one tile")
+    return _load(file, "Jpeg2K", shape)
+
+
+# ---------------------------------------------------------------- codecs of the extras
+
+
+@cache
+def _module_reason(module: str, extra: str) -> str:
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        return f"{error}; install it with: pip install 'fastcodec[{extra}]'"
+    return ""
+
+
+def _encode_heic(image: Image, quality: int, subsampling: str, options: Options) -> bytes:
+    heif = importlib.import_module("pillow_heif")
+    grey = image.shape[2] == 1
+    out = io.BytesIO()
+    heif.encode(
+        "L" if grey else "RGB", image.shape[1::-1], image.tobytes(), out, quality=quality,
+        chroma=subsampling.replace(":", ""), enc_params={str(k): str(v) for k, v in options.items()},
+    )  # fmt: skip
+    return out.getvalue()
+
+
+def _decode_heic(file: bytes, shape: Shape) -> Image:
+    heif = importlib.import_module("pillow_heif")
+    opened = heif.open_heif(io.BytesIO(file), convert_hdr_to_8bit=True)
+    if len(opened) != 1 or opened.size != (shape[1], shape[0]) or opened.mode not in ("L", "RGB"):
+        raise CodecError(f"the payload holds {opened.mode} {_show(opened.size[::-1])}, the header says {_show(shape)}")
+    return _pick(np.asarray(opened), shape)
+
+
+def _distance(quality: int) -> float:
+    """libjxl's own map from a JPEG-like quality to its distance."""
+    if quality >= 30:
+        return 0.1 + (100 - quality) * 0.09
+    return min(25.0, 53 / 3000 * quality * quality - 23 / 20 * quality + 25)
+
+
+def _encode_jxl(image: Image, quality: int, subsampling: str, options: Options) -> bytes:
+    jxl = importlib.import_module("pylibjxl")
+    return bytes(jxl.encode(image, distance=_distance(quality), **{"effort": 7, **options}))
+
+
+def _decode_jxl(file: bytes, shape: Shape) -> Image:
+    jxl = importlib.import_module("pylibjxl")
+    head = jxl.probe(file)
+    found = (head["height"], head["width"], head["channels"])
+    if found != shape or head["have_animation"] or head["bits_per_sample"] != 8:
+        raise CodecError(f"the payload holds {_show(found)} of {head['bits_per_sample']} bits, expected {_show(shape)}")
+    return _pick(jxl.decode(file), shape)
+
+
+# ---------------------------------------------------------------- lossless, for alpha planes only
+
+
+def _encode_png(plane: Image, quality: int, subsampling: str, options: Options) -> bytes:
+    return _save(plane, "PNG", optimize=True)
+
+
+def _decode_png(file: bytes, shape: Shape) -> Image:
+    return _load(file, "Png", shape)
+
+
+def _encode_webp_lossless(plane: Image, quality: int, subsampling: str, options: Options) -> bytes:
+    return _save(np.repeat(plane, 3, axis=2), "WEBP", lossless=True, quality=75, method=4)
+
+
+# By the method byte of an alpha section.
+ALPHA_CODECS = {
+    1: Codec("png", 0, ".png", 1 << 30, _encode_png, _decode_png, lambda: _pillow_reason("zlib")),
+    2: Codec("webp", 0, ".webp", 16383, _encode_webp_lossless, _decode_webp, lambda: _pillow_reason("webp")),
+}
+
+
+# ---------------------------------------------------------------- the table
+
+_CHROMA = ("4:2:0", "4:4:4")
+
+CODECS: dict[str, Codec] = {
+    codec.name: codec
+    for codec in (
+        Codec(
+            "jpeg", 1, ".jpg", 65500, _encode_jpeg, _decode_jpeg, lambda: _pillow_reason("jpg"), _CHROMA,
+            {"smooth": Option(int, 0, 100), "restart_marker_rows": Option(int, 0, 1000)}, trim.JPEG,
+        ),
+        Codec(
+            "jpeg2000", 2, ".j2k", 1 << 20, _encode_jpeg2000, _decode_jpeg2000, lambda: _pillow_reason("jpg_2000"),
+            (), {"progression": Option(str, choices=("LRCP", "RLCP", "RPCL", "PCRL", "CPRL"))}, trim.JPEG2000,
+        ),
+        Codec(
+            "webp", 3, ".webp", 16383, _encode_webp, _decode_webp, lambda: _pillow_reason("webp"), ("4:2:0",),
+            {"method": Option(int, 0, 6), "sharp_yuv": Option(bool)}, trim.WEBP,
+        ),
+        Codec(
+            "avif", 4, ".avif", 32768, _encode_avif, _decode_avif, lambda: _pillow_reason("avif"), _CHROMA,
+            {"speed": Option(int, 0, 10), "advanced": Option(dict)}, trim.AVIF,
+        ),
+        Codec(
+            "heic", 5, ".heic", 16384, _encode_heic, _decode_heic, lambda: _module_reason("pillow_heif", "heic"),
+            _CHROMA, {"preset": Option(str, choices=("fast", "medium", "slow", "veryslow"))},
+        ),
+        Codec(
+            "jxl", 6, ".jxl", 1 << 20, _encode_jxl, _decode_jxl, lambda: _module_reason("pylibjxl", "jxl"), (),
+            {"effort": Option(int, 1, 10), "decoding_speed": Option(int, 0, 4)},
+        ),
+    )
+}  # fmt: skip
+_BY_ID = {codec.id: codec for codec in CODECS.values()}
+
+
+def by_name(name: str) -> Codec:
+    """The codec called `name`; ValueError lists the known names."""
+    if name not in CODECS:
+        raise ValueError(f"codec must be one of {', '.join(CODECS)}, got {name!r}")
+    return CODECS[name]
+
+
+def by_id(number: int) -> Codec:
+    """The codec that a stream names; CodecError when this build does not know it."""
+    if number not in _BY_ID:
+        raise CodecError(f"codec id {number} is unknown; a newer fastcodec may read this stream")
+    return _BY_ID[number]

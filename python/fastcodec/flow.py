@@ -1,0 +1,413 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""The two paths of an image: the encoder's search and the decoder's one way.
+
+The encoder decodes every candidate exactly as the decoder would and keeps the best by measured bytes
+and squared error, so the networks are on only where they help. Candidates at a byte budget:
+the bare codec; RecCNN on the bare codec's payload ("scale 1"); ComCNN, codec and RecCNN at half size
+("scale 2") with the largest codec quality that fits. Images are uint8 (H, W, C), C 1 or 3; the alpha
+plane travels beside them, uint8 (H, W).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import container
+from ._core import crc32c
+from .codecs import ALPHA_CODECS, by_id
+from .container import Header, Limits, Networks, Stream
+from .errors import ChecksumError, FormatError, ModelError
+
+if TYPE_CHECKING:
+    from .codecs import Codec, Image, Options, Shape
+    from .packed_model import PackedModel, Program
+
+Region = tuple[int, int, int, int]
+
+_WORST_QUALITY, _BEST_QUALITY = 1, 100
+_ROWS_AT_ONCE = 256
+_CONSTANT = 0
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the encoder aims at: kind "quality" (1..100), "bytes" (of the whole stream) or "psnr" (dB)."""
+
+    kind: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything about an encode that is not the image: see fastcodec.encode for the meaning."""
+
+    codec: Codec
+    model: PackedModel | None
+    networks: str = "auto"
+    scale: int | None = None
+    subsampling: str = "auto"
+    container: str = "fcd"
+    options: Options = field(default_factory=dict)
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One way to code the image; `rec` restores it, `com` makes it compact."""
+
+    scale: int
+    rec: Program | None = None
+    com: Program | None = None
+
+
+@dataclass
+class _Coded:
+    """A codec's file at one scale and quality; the CRC-32C of what comes out of it, once decoded."""
+
+    file: bytes
+    payload: bytes
+    trimmed: bool
+    shape: Shape
+    inner_crc: int = 0
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A measured candidate."""
+
+    way: _Way
+    quality: int
+    error: int
+    size: int
+
+
+def squared_error(a: Image, b: Image) -> int:
+    """The sum of squared differences of two uint8 arrays of one shape; exact."""
+    total = 0
+    for at in range(0, a.shape[0], _ROWS_AT_ONCE):
+        rows = slice(at, at + _ROWS_AT_ONCE)
+        difference = np.subtract(a[rows], b[rows], dtype=np.int16)
+        np.multiply(difference, difference, out=difference)  # 255 ** 2 wraps in int16 and fits in uint16
+        total += int(difference.view(np.uint16).sum(dtype=np.uint64))
+    return total
+
+
+def _psnr(error: int, samples: int) -> float:
+    return math.inf if error == 0 else 10 * math.log10(65025 * samples / error)
+
+
+def _buffer(image: Image) -> memoryview:
+    return np.ascontiguousarray(image).data.cast("B")
+
+
+# ---------------------------------------------------------------- programs of a model
+
+
+def _program(model: PackedModel, name: str, channels: int) -> Program | None:
+    return model.programs.get(f"{name}_{'rgb' if channels == 3 else 'grey'}")
+
+
+def _ways(settings: Settings, channels: int) -> list[_Way]:
+    """The candidates that settings and model allow, the plainest first."""
+    ways = []
+    if settings.networks != "on" and settings.scale != 2:
+        ways.append(_Way(1))
+    model = settings.model
+    if model is not None and settings.networks != "off":
+        rec1, rec2, com2 = (_program(model, name, channels) for name in ("rec1", "rec2", "com2"))
+        if rec1 is not None and settings.scale != 2:
+            ways.append(_Way(1, rec1))
+        if rec2 is not None and com2 is not None and settings.scale != 1 and settings.container == "fcd":
+            ways.append(_Way(2, rec2, com2))
+    if not ways:
+        colour = "RGB" if channels == 3 else "grey"
+        held = "no model" if model is None else f"model {model.name} without a fitting program"
+        raise ModelError(
+            f"networks={settings.networks!r}, scale={settings.scale or 'auto'} for a {colour} image and codec "
+            f"{settings.codec.name}: there is {held}; use networks='auto' and scale='auto', or another model"
+        )
+    return ways
+
+
+# ---------------------------------------------------------------- the encoder
+
+
+@dataclass
+class _Search:
+    """One image on its way through the candidates; files and the last decoded image are kept for reuse."""
+
+    image: Image
+    settings: Settings
+    subsampling: str
+    alpha: bytes | None
+    metadata: dict[str, bytes]
+    coded: dict[tuple[int, int], _Coded] = field(default_factory=dict)
+    compact: dict[int, Image] = field(default_factory=dict)
+    decoded: tuple[_Coded, Image] | None = None
+
+    def source(self, way: _Way, quality: int) -> Image:
+        """What the inner codec is given: the image, or ComCNN's compact one for that quality."""
+        if way.com is None:
+            return self.image
+        level = way.com.level_for(quality)
+        if level not in self.compact:
+            height, width = (-(-side // way.scale) for side in self.image.shape[:2])
+            self.compact[level] = way.com.run(self.image, level, (height, width), threads=self.settings.threads)
+        return self.compact[level]
+
+    def encode(self, way: _Way, quality: int) -> _Coded:
+        key = (way.scale, quality)
+        if key not in self.coded:
+            source, codec = self.source(way, quality), self.settings.codec
+            shape = (source.shape[0], source.shape[1], source.shape[2])
+            file = codec.encode(source, quality, self.subsampling, self.settings.options)
+            trimmed = None if self.settings.container == "jpeg" else codec.trim(file, shape, quality)
+            self.coded[key] = _Coded(file, file if trimmed is None else trimmed, trimmed is not None, shape)
+        return self.coded[key]
+
+    def pack(self, way: _Way, quality: int) -> bytes:
+        """The whole stream; `inner` must have run before for its checksum to be right, the size always is."""
+        coded, model = self.encode(way, quality), self.settings.model
+        networks = None
+        if way.rec is not None and model is not None:
+            networks = Networks(way.scale, way.rec.level_for(quality), model.id)
+        height, width, channels = self.image.shape
+        header = Header(
+            width, height, channels, self.settings.codec.id, quality, coded.inner_crc,
+            alpha=self.alpha is not None, trimmed=coded.trimmed, networks=networks,
+        )  # fmt: skip
+        write = container.write_jpeg if self.settings.container == "jpeg" else container.write_fcd
+        return write(header, coded.payload, self.alpha, self.metadata)
+
+    def inner(self, way: _Way, quality: int) -> Image:
+        """The image that the decoder gets out of the payload."""
+        coded = self.encode(way, quality)
+        if self.decoded is None or self.decoded[0] is not coded:
+            image = self.settings.codec.decode(coded.file, coded.shape)
+            coded.inner_crc = crc32c(_buffer(image))
+            self.decoded = (coded, image)
+        return self.decoded[1]
+
+    def measure(self, way: _Way, quality: int) -> _Trial:
+        decoded = self.inner(way, quality)
+        if way.rec is not None:
+            size = (self.image.shape[0], self.image.shape[1])
+            decoded = way.rec.run(decoded, way.rec.level_for(quality), size, threads=self.settings.threads)
+        return _Trial(way, quality, squared_error(self.image, decoded), len(self.pack(way, quality)))
+
+    # ------------------------------------------------------------ the three targets
+
+    def at_quality(self, ways: list[_Way], quality: int) -> _Trial:
+        """The smallest error with a payload of at most the bare codec's bytes at `quality`."""
+        budget = len(self.encode(_Way(1), quality).payload)
+        trials = []
+        for way in ways:
+            fitting: int | None = quality
+            if way.scale != 1:
+                fitting = last_true(lambda q, way=way: len(self.encode(way, q).payload) <= budget)  # type: ignore[misc]
+            if fitting is None and len(ways) == 1:
+                fitting = _WORST_QUALITY
+            if fitting is not None:
+                trials.append(self.measure(way, fitting))
+        return min(trials, key=lambda trial: (trial.error, trial.size))
+
+    def at_bytes(self, ways: list[_Way], budget: int) -> _Trial:
+        """The smallest error in a stream of at most `budget` bytes."""
+        trials = []
+        for way in ways:
+            fitting = last_true(lambda q, way=way: len(self.pack(way, q)) <= budget)  # type: ignore[misc]
+            if fitting is not None:
+                trials.append(self.measure(way, fitting))
+        if not trials:
+            smallest = min(len(self.pack(way, _WORST_QUALITY)) for way in ways)
+            raise ValueError(
+                f"a stream of {budget} bytes is out of reach: the smallest with codec {self.settings.codec.name} has "
+                f"{smallest}; raise the target, or use metadata=False or another codec"
+            )
+        return min(trials, key=lambda trial: (trial.error, trial.size))
+
+    def at_psnr(self, ways: list[_Way], psnr: float) -> _Trial | None:
+        """The smallest stream that reaches `psnr`, None when none does."""
+        best: _Trial | None = None
+        for way in ways:
+            trials: dict[int, _Trial] = {}
+
+            def misses(quality: int, way: _Way = way, trials: dict[int, _Trial] = trials) -> bool:
+                trials[quality] = self.measure(way, quality)
+                return _psnr(trials[quality].error, self.image.size) < psnr
+
+            last = _BEST_QUALITY
+            if best is not None:
+                limit = best.size
+                last = last_true(lambda q, way=way, limit=limit: len(self.pack(way, q)) < limit) or 0  # type: ignore[misc]
+            if last == 0 or misses(last):
+                continue
+            first = (last_true(misses, last - 1) or 0) + 1
+            if best is None or trials[first].size < best.size:
+                best = trials[first]
+        return best
+
+
+def last_true(test: Callable[[int], bool], last: int = _BEST_QUALITY) -> int | None:
+    """The largest of 1..last for which `test` holds, taking it to be true first and false from some point on.
+
+    None when the test fails at 1 as well. At most 7 calls for 100 values.
+    """
+    low, high = _WORST_QUALITY - 1, last
+    while low < high:
+        middle = (low + high + 1) // 2
+        if test(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low if low >= _WORST_QUALITY else None
+
+
+def encode_image(
+    image: Image, alpha: Image | None, metadata: dict[str, bytes], settings: Settings, target: Target
+) -> bytes:
+    """One image to one stream.
+
+    Raises:
+        ValueError: the target is out of reach, or the codec takes no image of this size.
+        ModelError, CodecError: networks or codec are missing or fail.
+    """
+    codec = settings.codec
+    if max(image.shape[:2]) > codec.max_side:
+        raise ValueError(
+            f"image is {image.shape[1]} x {image.shape[0]}, codec {codec.name} takes sides up to {codec.max_side}; "
+            "use another codec or cut the image"
+        )
+    ways = _ways(settings, image.shape[2])
+    alpha_body = None if alpha is None else encode_alpha(alpha)
+    best = None
+    for subsampling in _subsamplings(settings, target):
+        search = _Search(image, settings, subsampling, alpha_body, metadata)
+        if target.kind == "quality":
+            best = search.at_quality(ways, int(target.value))
+        elif target.kind == "bytes":
+            best = search.at_bytes(ways, int(target.value))
+        else:
+            best = search.at_psnr(ways, target.value)
+        if best is not None:
+            return search.pack(best.way, best.quality)
+    reached = _psnr(search.measure(ways[0], _BEST_QUALITY).error, image.size)
+    raise ValueError(
+        f"target_psnr={target.value} dB is out of reach: codec {codec.name} gives {reached:.2f} dB at quality 100; "
+        "lower the target or use another codec"
+    )
+
+
+def _subsamplings(settings: Settings, target: Target) -> Iterator[str]:
+    """What to try in turn: full chroma only where the codec's default cannot reach a PSNR."""
+    yield settings.subsampling
+    if target.kind == "psnr" and settings.subsampling == "auto" and "4:4:4" in settings.codec.subsamplings:
+        yield "4:4:4"
+
+
+# ---------------------------------------------------------------- the decoder
+
+
+def check_memory(stream: Stream, region: Region | None, limits: Limits) -> None:
+    """Estimates the peak of decode_image and raises LimitError above limits.max_memory.
+
+    Counted: stream and payload, the codec's coefficients (2 bytes) and Pillow's 4 bytes a pixel beside
+    two copies of the inner image, and the result with its alpha plane.
+    """
+    header = stream.header
+    height, width, channels = header.inner_shape
+    pixels = header.width * header.height
+    result = pixels if region is None else region[2] * region[3]
+    inner = height * width * (4 * channels + 4)
+    alpha = pixels * 6 if header.alpha else 0
+    limits.check("max_memory", 2 * stream.total_bytes + inner + alpha + result * (channels + 1), "decoding")
+
+
+def decode_image(
+    stream: Stream, limits: Limits, *, region: Region | None = None, strict: bool = True, threads: int | None = None
+) -> Image:
+    """The pixels of a stream, (H, W, C) with C 1, 2 (grey, alpha), 3 or 4.
+
+    With `region` (x, y, w, h) only those pixels: the same as in the whole image.
+
+    Raises:
+        Error: codec or model missing, damaged payload, limits; ChecksumError when the inner codec gives
+            other pixels than at encoding and `strict` is on.
+    """
+    header = stream.header
+    codec = by_id(header.codec)
+    if codec.kind != "image" or (stream.container == "jpeg" and (codec.name != "jpeg" or header.trimmed)):
+        raise FormatError(f"codec {codec.name} in container {stream.container} does not fit this stream")
+    program = _decoder_program(header) if header.networks else None
+    check_memory(stream, region, limits)
+    shape = header.inner_shape
+    payload = memoryview(stream.payload)
+    file = codec.restore(payload, shape, header.quality) if header.trimmed else bytes(payload)
+    inner = codec.decode(file, shape)
+    if strict and (found := crc32c(_buffer(inner))) != header.inner_crc:
+        raise ChecksumError(
+            f"codec {codec.name} decoded other pixels than at encoding: CRC-32C {header.inner_crc:08x} stored, "
+            f"{found:08x} found; another build of its library may do that, strict=False accepts them"
+        )
+    x, y, w, h = region or (0, 0, header.width, header.height)
+    if program is None or header.networks is None:
+        image = inner[y : y + h, x : x + w]
+    else:
+        image = program.run(inner, header.networks.level, (header.height, header.width), region=region, threads=threads)
+    if stream.alpha is None:
+        return np.ascontiguousarray(image)
+    alpha = decode_alpha(stream.alpha, header.height, header.width)
+    return np.concatenate((image, alpha[y : y + h, x : x + w, None]), axis=2)
+
+
+def _decoder_program(header: Header) -> Program:
+    from . import packed_model
+
+    networks = header.networks
+    assert networks is not None
+    model = packed_model.find(networks.model_id)
+    program = _program(model, f"rec{networks.scale}", header.channels)
+    if program is None:
+        colour = "RGB" if header.channels == 3 else "grey"
+        raise ModelError(f"model {model.name} has no RecCNN for {colour} images at scale 1/{networks.scale}")
+    if networks.level >= len(program.levels):
+        raise FormatError(f"level is {networks.level}, model {model.name} has {len(program.levels)}")
+    return program
+
+
+# ---------------------------------------------------------------- alpha, always lossless
+
+
+def encode_alpha(plane: Image) -> bytes:
+    """The body of an alpha section: a method byte and the plane (H, W) in the smallest of three ways."""
+    value = int(plane[0, 0])
+    if (plane == value).all():
+        return bytes((_CONSTANT, value))
+    return min(
+        (
+            bytes((method,)) + codec.encode(plane[..., None], _BEST_QUALITY)
+            for method, codec in ALPHA_CODECS.items()
+            if not codec.reason() and max(plane.shape) <= codec.max_side
+        ),
+        key=len,
+    )
+
+
+def decode_alpha(body: bytes | memoryview, height: int, width: int) -> Image:
+    """The plane (H, W) of an alpha section.
+
+    Raises:
+        FormatError, CodecError: the body is malformed, or not a plane of this size.
+    """
+    method, data = int(body[0]) if len(body) else -1, bytes(body[1:])
+    if method == _CONSTANT and len(data) == 1:
+        return np.full((height, width), data[0], np.uint8)
+    if method in ALPHA_CODECS:
+        return ALPHA_CODECS[method].decode(data, (height, width, 1))[..., 0]
+    raise FormatError(f"alpha section has method {method} and {len(data)} bytes; a newer fastcodec may read it")

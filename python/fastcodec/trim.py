@@ -1,0 +1,206 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""Takes the predictable head and tail off an inner codec's file, and puts them back.
+
+A small JPEG, WebP, AVIF or JPEG 2000 file spends 20 to 280 bytes on fields that our header says already
+(size, quality) or that one encoder always writes alike. `trim` compares the file with the head that
+this module builds; only on an exact match it leaves the head out, so `restore` gives the file back
+byte by byte. FORMAT.md ("Trimmed payloads") is the authority.
+
+Shapes are (height, width, channels) of the image inside the file; channels is 1 or 3.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .errors import FormatError
+
+Shape = tuple[int, int, int]
+
+# ---------------------------------------------------------------- JPEG (T.81: example tables of annex K)
+
+_ZIGZAG = (
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
+    28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61,
+    54, 47, 55, 62, 63,
+)  # fmt: skip
+_LUMA = (
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
+    87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101,
+    72, 92, 95, 98, 112, 100, 103, 99,
+)  # fmt: skip
+_CHROMA = (
+    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99,
+) + (99,) * 36  # fmt: skip
+_JFIF = bytes.fromhex("ffd8ffe000104a46494600010100000100010000")
+
+
+def _quantisers(base: tuple[int, ...], quality: int) -> bytes:
+    """libjpeg's table for `quality` 1..100, in zigzag order, 8 bits."""
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    return bytes(min(255, max(1, (base[at] * percent + 50) // 100)) for at in _ZIGZAG)
+
+
+def _jpeg_head(shape: Shape, quality: int, sampling: int) -> bytes:
+    """SOI, JFIF, DQT and SOF2; `sampling` is the luma factor, 1 (4:4:4) or 2 (4:2:0)."""
+    height, width, channels = shape
+    out = _JFIF
+    for number, base in enumerate((_LUMA, _CHROMA)[: 1 if channels == 1 else 2]):
+        out += b"\xff\xdb\x00\x43" + bytes((number,)) + _quantisers(base, quality)
+    out += struct.pack(">BBHBHHB", 0xFF, 0xC2, 8 + 3 * channels, 8, height, width, channels)
+    for number in range(channels):
+        out += bytes((number + 1, 0x11 * (sampling if number == 0 else 1), min(number, 1)))
+    return out
+
+
+def _trim_jpeg(file: bytes, shape: Shape, quality: int) -> bytes | None:
+    for sampling in (2, 1):
+        head = _jpeg_head(shape, quality, sampling)
+        if file.startswith(head) and file.endswith(b"\xff\xd9"):
+            return bytes((sampling,)) + file[len(head) : -2]
+    return None
+
+
+def _restore_jpeg(payload: memoryview, shape: Shape, quality: int) -> bytes:
+    sampling = _field(payload, 1)[0]
+    if sampling not in (1, 2) or max(shape[:2]) > 65535:
+        raise FormatError(f"trimmed JPEG has sampling {sampling} and size {shape[1]} x {shape[0]}")
+    return b"".join((_jpeg_head(shape, quality, sampling), payload[1:], b"\xff\xd9"))
+
+
+# ---------------------------------------------------------------- WebP (RFC 9649), lossy, one frame
+
+
+def _trim_webp(file: bytes, shape: Shape, quality: int) -> bytes | None:
+    payload = file[20:23] + file[30 : 20 + int.from_bytes(file[16:20], "little")]
+    return payload if len(payload) > 3 and _restore_webp(memoryview(payload), shape, quality) == file else None
+
+
+def _restore_webp(payload: memoryview, shape: Shape, quality: int) -> bytes:
+    height, width, _ = shape
+    tag = _field(payload, 3)
+    if max(width, height) > 16383:
+        raise FormatError(f"trimmed WebP has size {width} x {height}, expected at most 16383")
+    size = len(payload) + 7
+    pad = size & 1
+    return b"".join(
+        (
+            struct.pack("<4sI8sI", b"RIFF", 12 + size + pad, b"WEBPVP8 ", size),
+            tag, b"\x9d\x01\x2a", struct.pack("<HH", width, height), payload[3:], bytes(pad),
+        )
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- AVIF (ISO 23000-22), one AV1 item
+
+_TEMPORAL_DELIMITER = b"\x12\x00"
+
+
+def _box(kind: bytes, *body: bytes) -> bytes:
+    data = b"".join(body)
+    return struct.pack(">I", len(data) + 8) + kind + data
+
+
+def _avif_head(shape: Shape, config: bytes, data_bytes: int) -> bytes:
+    """All boxes before the AV1 data. `config` holds bytes 1..3 of av1C: profile and level, flags, delay."""
+    height, width, channels = shape
+    profile = config[0] >> 5
+    brand = b"MA1B" if profile == 0 else b"MA1A"
+    ftyp = _box(b"ftyp", b"avif\0\0\0\0avifmif1miaf", brand if channels == 3 else b"")
+    ipco = _box(
+        b"ipco",
+        _box(b"ispe", struct.pack(">III", 0, width, height)),
+        _box(b"pixi", struct.pack(">IB", 0, channels), b"\x08" * channels),
+        _box(b"av1C", b"\x81", config),
+        _box(b"colr", b"nclx\x00\x01\x00\x0d\x00\x06\x80"),
+    )
+    infe = _box(b"infe", bytes.fromhex("0200000000010000"), b"av01Color\0")
+    ipma = _box(b"ipma", bytes.fromhex("000000000000000100010401028304"))
+
+    def meta(offset: int) -> bytes:
+        return _box(
+            b"meta",
+            bytes(4),
+            _box(b"hdlr", bytes(8), b"pict", bytes(13)),
+            _box(b"pitm", bytes.fromhex("000000000001")),
+            _box(b"iloc", bytes.fromhex("0000000044000001000100000001"), struct.pack(">II", offset, data_bytes)),
+            _box(b"iinf", bytes.fromhex("000000000001"), infe),
+            _box(b"iprp", ipco, ipma),
+        )
+
+    offset = len(ftyp) + len(meta(0)) + 8
+    return ftyp + meta(offset) + struct.pack(">I4s", data_bytes + 8, b"mdat")
+
+
+def _trim_avif(file: bytes, shape: Shape, quality: int) -> bytes | None:
+    at, data = file.find(b"av1C\x81"), file.find(b"mdat" + _TEMPORAL_DELIMITER)
+    if at < 0 or data < at:
+        return None
+    payload = file[at + 5 : at + 8] + file[data + 6 :]
+    return payload if _restore_avif(memoryview(payload), shape, quality) == file else None
+
+
+def _restore_avif(payload: memoryview, shape: Shape, quality: int) -> bytes:
+    config = bytes(_field(payload, 3))
+    data = payload[3:]
+    if len(data) > 0xFFFFFF00:
+        raise FormatError(f"trimmed AVIF has {len(data)} bytes, expected less than 2^32")
+    return b"".join((_avif_head(shape, config, len(data) + 2), _TEMPORAL_DELIMITER, data))
+
+
+# ---------------------------------------------------------------- JPEG 2000 codestream (T.800)
+
+# QCD of OpenJPEG for the 9/7 wavelet, 8 bits, 5 decompositions: the step of each sub-band.
+_QCD = bytes.fromhex("ff5c002342772076f076f076c06f006f006ee067506750676850055005504757d357d35762")
+
+
+def jpeg2000_start(shape: Shape) -> bytes:
+    """SOC and SIZ of an 8-bit image in one tile without sub-sampling."""
+    height, width, channels = shape
+    siz = struct.pack(">HIIIIIIIIH", 0, width, height, 0, 0, width, height, 0, 0, channels)
+    siz += b"\x07\x01\x01" * channels
+    return b"\xff\x4f\xff\x51" + struct.pack(">H", len(siz) + 2) + siz
+
+
+def _jpeg2000_head(shape: Shape) -> bytes:
+    cod = bytes.fromhex("ff52000c00000001") + bytes((shape[2] == 3, 5, 4, 4, 0, 0))
+    return jpeg2000_start(shape) + cod + _QCD
+
+
+def _trim_jpeg2000(file: bytes, shape: Shape, quality: int) -> bytes | None:
+    head = _jpeg2000_head(shape)
+    payload = file[len(head) + 14 : -2]
+    return payload if _restore_jpeg2000(memoryview(payload), shape, quality) == file else None
+
+
+def _restore_jpeg2000(payload: memoryview, shape: Shape, quality: int) -> bytes:
+    if len(payload) > 0xFFFFFF00:
+        raise FormatError(f"trimmed JPEG 2000 has {len(payload)} bytes, expected less than 2^32")
+    sot = struct.pack(">HHHIBB", 0xFF90, 10, 0, len(payload) + 14, 0, 1)
+    return b"".join((_jpeg2000_head(shape), sot, b"\xff\x93", payload, b"\xff\xd9"))
+
+
+# ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trimmer:
+    """`trim` gives None when the file is not what `restore` would build."""
+
+    trim: Callable[[bytes, Shape, int], bytes | None]
+    restore: Callable[[memoryview, Shape, int], bytes]
+
+
+JPEG = Trimmer(_trim_jpeg, _restore_jpeg)
+WEBP = Trimmer(_trim_webp, _restore_webp)
+AVIF = Trimmer(_trim_avif, _restore_avif)
+JPEG2000 = Trimmer(_trim_jpeg2000, _restore_jpeg2000)
+
+
+def _field(payload: memoryview, n: int) -> memoryview:
+    if len(payload) < n:
+        raise FormatError(f"trimmed payload has {len(payload)} bytes, expected at least {n}")
+    return payload[:n]
