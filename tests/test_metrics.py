@@ -102,9 +102,14 @@ def test_bd_rate_over_an_interval_equals_scipy() -> None:
         return float(curve.integrate(low, high)) / (high - low)
 
     rates = (0.15, 1.0)
-    anchor_rate, anchor_quality = np.array(JPEG).T
-    at = interpolate.PchipInterpolator(np.log(anchor_rate), anchor_quality)
-    low, high = max(float(at(np.log(0.15))), VTM[0][1]), float(at(np.log(1.0)))
+    ends = []
+    for points in (JPEG, VTM):
+        rate, quality = np.array(points).T
+        at = interpolate.PchipInterpolator(np.log(rate), quality)
+        ends.append(at(np.log(np.clip(rates, rate[0], rate[-1]))))
+    low, high = max(ends[0][0], ends[1][0]), min(ends[0][1], ends[1][1])
+    assert low > max(JPEG[0][1], VTM[0][1])  # the rates do cut both curves
+    assert high < min(JPEG[-1][1], VTM[-1][1])
     assert metrics.bd_interval(JPEG, VTM, rates=rates) == pytest.approx((low, high), abs=1e-9)
     expected = 100 * np.expm1(mean_log_rate(VTM, low, high) - mean_log_rate(JPEG, low, high))
     assert metrics.bd_rate(JPEG, VTM, rates=rates) == pytest.approx(expected, abs=1e-8)

@@ -141,14 +141,14 @@ def bd_interval(
 
     - neither given: the overlap of both curves' qualities (the classical choice);
     - `qualities=(low, high)`: that interval, cut to the overlap;
-    - `rates=(low, high)`: from the quality that the ANCHOR reaches at rate `low` to the quality
-      that the anchor reaches at rate `high`, cut to the overlap. "BD-rate over 0.15-1.0 bpp" thus
-      means: averaged over the qualities for which the anchor needs 0.15 to 1.0 bpp.
+    - `rates=(low, high)`: both curves are cut to these rates, then the overlap is taken. "BD-rate
+      over 0.15-1.0 bpp" thus means: averaged over the qualities that BOTH curves reach between
+      0.15 and 1.0 bpp. It does not depend on points outside, other than through interpolation.
 
     Args:
         anchor: (rate, quality) points, any order; see `bd_rate`.
         test: likewise.
-        rates: rate interval of the anchor, in the unit of the points' rates.
+        rates: rate interval, in the unit of the points' rates.
         qualities: quality interval, in the unit of the points' qualities.
 
     Raises:
@@ -156,17 +156,17 @@ def bd_interval(
     """
     if rates is not None and qualities is not None:
         raise ValueError("give rates or qualities, got both")
-    anchor_rate, anchor_quality = _curve(anchor, "anchor")
-    _, test_quality = _curve(test, "test")
-    low = float(max(anchor_quality[0], test_quality[0]))
-    high = float(min(anchor_quality[-1], test_quality[-1]))
+    low, high = -np.inf, np.inf
+    for points, name in ((anchor, "anchor"), (test, "test")):
+        rate, quality = _curve(points, name)
+        low, high = max(low, float(quality[0])), min(high, float(quality[-1]))
+        if rates is not None:
+            log_rate = np.log(rate)
+            ends = np.clip(np.log(rates), log_rate[0], log_rate[-1])
+            at = _Pchip(log_rate, quality)
+            low, high = max(low, at(float(ends[0]))), min(high, at(float(ends[1])))
     if qualities is not None:
         low, high = max(low, qualities[0]), min(high, qualities[1])
-    if rates is not None:
-        ends = np.log(np.clip(rates, anchor_rate[0], anchor_rate[-1]))
-        at = _Pchip(np.log(anchor_rate), anchor_quality)
-        low = max(low, at(float(ends[0])))
-        high = min(high, at(float(ends[1])))
     if not low < high:
         raise ValueError(
             f"the curves have no common quality interval (would be {low:.4g}..{high:.4g}); measure more settings"

@@ -1,0 +1,496 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""The command `fastcodec`.
+
+Results go to stdout, messages and progress to stderr; an error is one line. Output files appear
+whole or not at all, and nothing is overwritten without --force.
+
+Exit codes: 0 done; 1 bad data (not an image, a damaged stream, a target out of reach); 2 wrong usage
+(option, missing input, existing output); 3 an optional part is missing (codec, device, extra);
+4 the system refused (disk, permissions); 130 interrupted. With several inputs the others are still
+done, and the code is that of the first failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import importlib.util
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import numpy as np
+import typer
+
+import fastcodec
+from fastcodec import report, terminal
+from fastcodec.codecs import CODECS
+from fastcodec.terminal import BAD_DATA, MISSING, OK, SYSTEM, USAGE, Json, fail
+
+_EXIT_CODES = "Exit codes: 0 done, 1 bad data, 2 wrong usage, 3 optional part missing, 4 system error, 130 interrupted."
+#: Lossless formats that `decode` writes, by file ending, and how Pillow is asked for them.
+OUTPUT_FORMATS: dict[str, tuple[str, Json]] = {
+    ".png": ("PNG", {}),
+    ".tif": ("TIFF", {"compression": "tiff_lzw"}),
+    ".tiff": ("TIFF", {"compression": "tiff_lzw"}),
+    ".bmp": ("BMP", {}),
+    ".ppm": ("PPM", {}),
+    ".pgm": ("PPM", {}),
+    ".webp": ("WEBP", {"lossless": True, "exact": True}),
+}
+
+DEMO_IMAGES = ("astronaut", "coffee", "cat")
+
+app = typer.Typer(
+    name="fastcodec",
+    help="Neural image compression around any codec.",
+    epilog=_EXIT_CODES + " --debug, anywhere, shows the traceback of an error.",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+bench = typer.Typer(help="Measure.", context_settings={"help_option_names": ["-h", "--help"]})
+app.add_typer(bench, name="bench")
+
+
+def _choice(*names: str, short: str = "", **options: Any) -> Any:
+    """A typer option that takes one of `names`, or a list of them."""
+
+    def check(value: Any) -> Any:
+        for name in [value] if isinstance(value, str) else value or []:
+            if name not in names:
+                raise typer.BadParameter(f"must be one of {', '.join(names)}, got {name!r}")
+        return value
+
+    flags = [short, options.pop("flag")] if short else []
+    return typer.Option(*flags, callback=check, metavar="|".join(names), **options)
+
+
+Inputs = Annotated[list[str], typer.Argument(help="Files or patterns (* ? **); - reads stdin.", metavar="INPUT...")]
+Output = Annotated[str | None, typer.Option("-o", "--output", help="File, folder (ends with /) or - for stdout.")]
+Folder = Annotated[Path | None, typer.Option("-d", "--output-dir", help="Output folder, made when missing.")]
+Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing files.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
+Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="Threads to use; default: all cores.")]
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Runs the command line and exits; see the module's text for the exit codes."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if "--debug" in (given[: given.index("--")] if "--" in given else given):
+        given.remove("--debug")
+        terminal.debug = True
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        code = app(given, prog_name="fastcodec", standalone_mode=False) or OK
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader went away: be quiet, also when Python closes stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = SYSTEM
+    except (KeyboardInterrupt, Exception) as error:
+        code = terminal.complain(error)
+    sys.exit(code)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        print(f"fastcodec {fastcodec.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+# encode, decode ----------------------------------------------------------------------------------
+
+
+@app.command()
+def encode(
+    inputs: Inputs,
+    output: Output = None,
+    output_dir: Folder = None,
+    codec: Annotated[str, _choice(*CODECS, short="-c", flag="--codec", help="Inner codec.")] = "jpeg",
+    quality: Annotated[int | None, typer.Option(min=1, max=100, help="1..100; 75 when no target is given.")] = None,
+    target_bytes: Annotated[int | None, typer.Option("--bytes", min=1, help="Largest file in bytes.")] = None,
+    bpp: Annotated[float | None, typer.Option(min=0.0, help="Largest file in bits per pixel.")] = None,
+    psnr: Annotated[float | None, typer.Option(min=0.0, help="Smallest file with this PSNR in dB.")] = None,
+    networks: Annotated[str, _choice("auto", "on", "off", help="auto: only where they help.")] = "auto",
+    scale: Annotated[str, _choice("auto", "1", "2", help="Size of the coded image: full (1) or half (2).")] = "auto",
+    subsampling: Annotated[str, _choice("auto", "4:2:0", "4:4:4", help="Chroma sub-sampling.")] = "auto",
+    container: Annotated[str, _choice("fcd", "jpeg", help="jpeg: a .jpg that every viewer opens.")] = "fcd",
+    model: Annotated[str | None, typer.Option(help="Name of a packed model; see `fastcodec models`.")] = None,
+    codec_option: Annotated[list[str] | None, typer.Option("--codec-option", metavar="KEY=VALUE")] = None,
+    metadata: Annotated[bool, typer.Option("--metadata/--no-metadata", help="Keep ICC, EXIF and XMP.")] = True,
+    threads: Threads = None,
+    force: Force = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compress images: photo.png becomes photo.fcd."""
+    targets = {"quality": quality, "target_bytes": target_bytes, "target_bpp": bpp, "target_psnr": psnr}
+    targets = {name: value for name, value in targets.items() if value is not None}
+    if len(targets) > 1:
+        fail(USAGE, "give one of --quality, --bytes, --bpp and --psnr")
+    if scale == "2" and networks == "off":
+        fail(USAGE, "--scale 2 needs the networks; drop --networks off")
+    if container == "jpeg" and (codec != "jpeg" or scale == "2"):
+        fail(USAGE, "--container jpeg goes with --codec jpeg at full scale")
+    entry = terminal.need_codec(codec)
+    options = _codec_options(codec_option or [])
+    try:
+        entry.check_options(subsampling, options)
+    except (TypeError, ValueError) as error:
+        fail(USAGE, str(error))
+    chosen: Json = {
+        "codec": codec,
+        **targets,
+        "networks": networks,
+        "scale": "auto" if scale == "auto" else int(scale),
+        "subsampling": subsampling,
+        "container": container,
+        "model": model,
+        "codec_options": options,
+        "metadata": metadata,
+        "threads": threads,
+    }
+
+    def work(source: str, target: Path | None) -> Json:
+        data = report.encode_one(terminal.open_image(source), **chosen)
+        terminal.write(target, data)
+        return report.info_json(data)
+
+    def line(row: Json) -> str:
+        return f"{row['total_bytes']:,} bytes, {row['bpp']:.3f} bpp, networks {'on' if row['networks'] else 'off'}"
+
+    terminal.each(
+        inputs, work, None if quiet else line, ending=".fcd.jpg" if container == "jpeg" else ".fcd",
+        output=output, output_dir=output_dir, force=force, as_json=as_json,
+    )  # fmt: skip
+
+
+@app.command()
+def decode(
+    inputs: Inputs,
+    output: Output = None,
+    output_dir: Folder = None,
+    to: Annotated[str, typer.Option("--format", help="Ending of the files when -o names none.")] = "png",
+    region: Annotated[str | None, typer.Option(metavar="X,Y,W,H", help="Only this part.")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict/--no-strict", help="--no-strict accepts other pixels from another codec build.")
+    ] = True,
+    max_pixels: Annotated[int | None, typer.Option(min=1, help="Refuse larger images.")] = None,
+    threads: Threads = None,
+    force: Force = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Decompress: photo.fcd becomes photo.png."""
+    ending = "." + to.lower().lstrip(".")
+    named = output if output and terminal.names_file(output) and output != "-" else ending
+    for wanted in (ending, Path("x" + named).suffix.lower()):
+        if wanted not in OUTPUT_FORMATS:
+            known = " ".join(OUTPUT_FORMATS)
+            fail(USAGE, f"decode writes lossless formats ({known}), got {wanted or 'no ending'}")
+    part = _region(region)
+    limits = fastcodec.Limits() if max_pixels is None else fastcodec.Limits(max_pixels=max_pixels)
+
+    def work(source: str, target: Path | None) -> Json:
+        data = terminal.read(source)
+        _need_codec_of(data)
+        picture = fastcodec.decode(data, out="pil", region=part, strict=strict, limits=limits, threads=threads)
+        kind, options = OUTPUT_FORMATS[target.suffix.lower() if target else ending]
+        with terminal.opened(target) as file:
+            picture.save(file, kind, **options, **_kept_metadata(picture, kind))
+        return {"width": picture.width, "height": picture.height, "mode": picture.mode}
+
+    def line(row: Json) -> str:
+        return f"{row['width']} x {row['height']} {row['mode']}"
+
+    terminal.each(
+        inputs, work, None if quiet else line, ending=ending, output=output, output_dir=output_dir, force=force,
+        as_json=as_json,
+    )  # fmt: skip
+
+
+def _codec_options(pairs: list[str]) -> Json:
+    """KEY=VALUE words as codec_options: whole numbers and true/false become what they look like."""
+    options: Json = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            fail(USAGE, f"--codec-option must be KEY=VALUE, got {pair!r}")
+        if text.lower() in ("true", "false"):
+            options[key] = text.lower() == "true"
+        else:
+            try:
+                options[key] = int(text)
+            except ValueError:
+                options[key] = text
+    return options
+
+
+def _region(text: str | None) -> tuple[int, int, int, int] | None:
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.strip().isdigit() for part in parts):
+        fail(USAGE, f"--region must be X,Y,W,H in pixels, got {text!r}")
+    x, y, w, h = (int(part) for part in parts)
+    return x, y, w, h
+
+
+def _need_codec_of(data: bytes) -> None:
+    """Failure (an optional part is missing) when the stream's codec is known but not installed."""
+    name = fastcodec.info(data).codec
+    if name in CODECS:
+        terminal.need_codec(name)
+
+
+def _kept_metadata(picture: Any, kind: str) -> Json:
+    """ICC, EXIF and XMP of a decoded image as options of Pillow's save."""
+    kept = {name: picture.info[name] for name in ("icc_profile", "exif", "xmp") if picture.info.get(name)}
+    if kind in ("BMP", "PPM"):
+        return {}
+    xmp = kept.get("xmp")
+    if kind == "PNG" and xmp is not None:
+        from PIL.PngImagePlugin import PngInfo
+
+        del kept["xmp"]
+        kept["pnginfo"] = PngInfo()
+        kept["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8") if isinstance(xmp, bytes) else xmp)
+    if kind == "TIFF" and xmp is not None:
+        from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+        kept["tiffinfo"] = ImageFileDirectory_v2()
+        kept["tiffinfo"][700] = kept.pop("xmp")
+    return kept
+
+
+# info, verify ------------------------------------------------------------------------------------
+
+
+@app.command()
+def info(inputs: Inputs, as_json: AsJson = False) -> None:
+    """Show what is in files, without decoding pixels."""
+
+    def work(source: str, target: Path | None) -> Json:
+        row = report.info_json(terminal.read(source))
+        if not as_json:
+            terminal.print_info({"input": source, **row})
+        return row
+
+    terminal.each(inputs, work, None, as_json=as_json)
+
+
+@app.command()
+def verify(inputs: Inputs, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Check files by decoding them fully."""
+
+    def work(source: str, target: Path | None) -> Json:
+        data = terminal.read(source)
+        _need_codec_of(data)
+        fastcodec.verify(data)
+        return {"ok": True, **report.info_json(data)}
+
+    terminal.each(inputs, work, None if quiet else lambda row: "ok", as_json=as_json)
+
+
+# compare, demo -----------------------------------------------------------------------------------
+
+Budget = Annotated[int | None, typer.Option("--bytes", min=1, help="Byte budget; or --bpp.")]
+Rate = Annotated[float | None, typer.Option("--bpp", min=0.0, help="Budget in bits per pixel; 0.3 when not given.")]
+
+
+@app.command()
+def compare(
+    image: Annotated[str, typer.Argument(help="An image file; - reads stdin.")],
+    target_bytes: Budget = None,
+    bpp: Rate = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="HTML page; default: <image>.html.")] = None,
+    keep: Annotated[Path | None, typer.Option("--keep", help="Also write the coded files into this folder.")] = None,
+    threads: Threads = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """One image at the same bytes by JPEG, WebP, AVIF, JPEG 2000 and fastcodec: a table and a page."""
+    sources = terminal.expand([image])
+    if len(sources) != 1:
+        fail(USAGE, f"compare takes one image, {image!r} matches {len(sources)}")
+    source = sources[0]
+    page = output or Path("stdin" if source == "-" else Path(source).name).with_suffix(".html")
+    _compare(lambda: _pixels(source), Path(source).name, page, keep, target_bytes, bpp, threads, force, as_json)
+
+
+@app.command()
+def demo(
+    image: Annotated[str, _choice(*DEMO_IMAGES, help="Which photograph of scikit-image.")] = "astronaut",
+    bpp: Rate = None,
+    output_dir: Annotated[Path, typer.Option("-d", "--output-dir", help="Output folder.")] = Path("fastcodec-demo"),
+    threads: Threads = None,
+    force: Force = True,
+    as_json: AsJson = False,
+) -> None:
+    """`compare` on a photograph that scikit-image brings (extra: demo)."""
+    from fastcodec import compare as comparison
+
+    pixels = comparison.demo_image(image)
+    _compare(lambda: pixels, image, output_dir / f"{image}.html", output_dir, None, bpp, threads, force, as_json)
+
+
+def _compare(
+    load: Callable[[], Any],
+    name: str,
+    page: Path,
+    keep: Path | None,
+    target_bytes: int | None,
+    bpp: float | None,
+    threads: int | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    from fastcodec import compare as comparison
+
+    if target_bytes is not None and bpp is not None:
+        fail(USAGE, "give one of --bytes and --bpp")
+    if bpp is not None and bpp <= 0:
+        fail(USAGE, f"--bpp must be above 0, got {bpp}")
+    terminal.may_write(page, force)
+    with terminal.status() as say:
+        found = comparison.compare(
+            load(), name, target_bytes=target_bytes, target_bpp=bpp, threads=threads,
+            progress=lambda title: say(f"{title} ..."),
+        )  # fmt: skip
+        say("writing the page ...")
+        text = comparison.html(found)
+    files = {}
+    if keep:
+        stem = "stdin" if name == "-" else Path(name).stem
+        files = {keep / f"{stem}.{entry.key}{entry.extension}": entry.data for entry in found.entries}
+    for path in files:
+        terminal.may_write(path, force)
+    for path, data in {**files, page: text.encode("utf-8")}.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        terminal.write(path, data)
+    if as_json:
+        terminal.print_json({**found.as_json(), "page": str(page), "files": [str(path) for path in files]})
+        return
+    terminal.print_comparison(found)
+    for title, reason in found.missing.items():
+        print(f"{title} took no part: {reason}")
+    print(f"page: {page}")
+
+
+def _pixels(source: str) -> Any:
+    """An image file as uint8 (h, w, 1 or 3); alpha is dropped, EXIF orientation applied."""
+    from PIL import ImageOps
+
+    picture = ImageOps.exif_transpose(terminal.open_image(source))
+    if picture.mode not in ("L", "LA", "RGB", "RGBA"):
+        fail(BAD_DATA, f"{source}: compare takes 8-bit grey or RGB images, got mode {picture.mode}")
+    array = np.asarray(picture.convert(picture.mode.rstrip("A")))
+    return np.ascontiguousarray(np.atleast_3d(array))
+
+
+# bench, train ------------------------------------------------------------------------------------
+
+
+@bench.command("rd")
+def bench_rd(
+    folder: Annotated[str, typer.Argument(help="Folder of images, an image or a pattern.")],
+    codec: Annotated[list[str] | None, _choice(*CODECS, short="-c", flag="--codec", help="Repeat for several.")] = None,
+    output_dir: Annotated[Path | None, typer.Option("-d", "--output-dir", help="Default: rd-<folder>.")] = None,
+    qualities: Annotated[str | None, typer.Option(help="Codec qualities, for example 5,10,20.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first images.")] = None,
+    processes: Annotated[int, typer.Option("-j", "--processes", min=1, help="Images side by side.")] = 1,
+    threads: Threads = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is already there.")] = False,
+    plot: Annotated[bool, typer.Option("--plot/--no-plot", help="Draw rd.png (extra: bench).")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Rate-distortion over images, from real files: JSON, Markdown table and plot. Can be stopped and resumed."""
+    names = list(dict.fromkeys(codec or ["jpeg"]))
+    for name in names:
+        terminal.need_codec(name)
+    try:
+        chosen = sorted({int(part) for part in qualities.split(",")}) if qualities else None
+    except ValueError:
+        fail(USAGE, f"--qualities must be numbers like 5,10,20, got {qualities!r}")
+    if chosen and (chosen[0] < 1 or chosen[-1] > 100):
+        fail(USAGE, f"--qualities must be 1 to 100, got {qualities!r}")
+    root = Path(folder)
+    images = sorted(root.iterdir()) if root.is_dir() else [Path(name) for name in terminal.expand([folder])]
+    images = [path for path in images if path.suffix.lower() in report.IMAGE_SUFFIXES][:limit]
+    if not images:
+        fail(USAGE, f"no images in {folder}")
+    out = output_dir or Path(f"rd-{root.resolve().name if root.is_dir() else 'images'}")
+    with terminal.bar() as advance:
+        result = report.bench_rd(
+            images, out, codec_names=names, qualities=chosen, processes=processes, threads=threads, fresh=fresh,
+            plot=plot, progress=advance,
+        )  # fmt: skip
+    if as_json:
+        terminal.print_json({key: value for key, value in result.items() if key != "images"})
+        return
+    terminal.print_bd(result)
+    print(f"written: {out / 'rd.json'}, {out / 'rd.md'}" + (f", {out / 'rd.png'}" if plot else ""))
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped config.")],
+    data: Annotated[Path, typer.Option(help="Folder of photographs.", exists=True, file_okay=False)],
+    output_dir: Annotated[Path, typer.Option("-d", "--output-dir", help="Checkpoint, log and packed model.")],
+    budget_minutes: Annotated[float, typer.Option(min=0.0, help="Stop in good order after this time.")] = float("inf"),
+    resume: Annotated[bool, typer.Option("--resume/--restart", help="Go on from the folder's checkpoint.")] = True,
+    threads: Threads = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train networks and export a packed model (extra: train)."""
+    if importlib.util.find_spec("torch") is None:
+        fail(MISSING, "training needs torch, which is not installed; run: pip install 'fastcodec[train]'")
+    training = importlib.import_module("fastcodec.train.train")
+    with terminal.training_bar() as progress:
+        path = training.main(
+            config, data=data, out=output_dir, budget_minutes=budget_minutes, resume=resume, device=device,
+            threads=threads, progress=progress,
+        )  # fmt: skip
+    if as_json:
+        terminal.print_json({"model": str(path), "log": str(output_dir / "log.jsonl")})
+    else:
+        print(f"written: {path}")
+
+
+# backends, codecs, models ------------------------------------------------------------------------
+
+
+@app.command()
+def backends(as_json: AsJson = False) -> None:
+    """List the compute backends, best first, and why one is missing."""
+    terminal.print_rows([dataclasses.asdict(status) for status in fastcodec.backends()], as_json, "no backends")
+
+
+@app.command("codecs")
+def list_codecs(as_json: AsJson = False) -> None:
+    """List the inner codecs and what to install for those that are missing."""
+    rows = [
+        {"name": codec.name, "available": not codec.reason(), "reason": codec.reason(),
+         "subsamplings": list(codec.subsamplings), "options": sorted(codec.options)}
+        for codec in CODECS.values()
+    ]  # fmt: skip
+    terminal.print_rows(rows, as_json, "no codecs")
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """List the packed models that are installed."""
+    terminal.print_rows(report.models(), as_json, "no packed models are installed")

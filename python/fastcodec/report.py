@@ -1,0 +1,587 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""Measurements for people: rate-distortion over a folder, and one image at equal bytes.
+
+Every byte count is the size of a file that was written, and every quality was measured on what
+was decoded from that file. Inner codecs run with the settings of `fastcodec.codecs`, so that the
+bare codec and the codec inside fastcodec are the same program with the same options.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.util
+import io
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image, features
+
+import fastcodec
+from fastcodec import metrics
+from fastcodec.codecs import by_name
+
+#: Rates in bits per pixel over which the headline BD-rate is taken (see `metrics.bd_interval`).
+RATES = (0.15, 1.0)
+#: Codec qualities of the curves. They reach below and above RATES on photographs.
+QUALITIES = {
+    "jpeg": (4, 6, 8, 11, 15, 20, 28, 38, 50, 62, 72, 80),
+    "webp": (1, 5, 10, 20, 30, 45, 60, 70, 78, 84, 90),
+    "avif": (12, 18, 24, 30, 36, 42, 50, 58, 66, 74),
+}
+DEFAULT_QUALITIES = (5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90)
+#: Codecs whose bare curves are measured at each chroma sub-sampling; the rest have one curve.
+CHROMA_CHOICE = ("jpeg", "avif", "heic")
+#: What is measured. The first is the headline.
+METRICS = ("psnr_rgb", "psnr_luma", "ssim", "ms_ssim")
+IMAGE_SUFFIXES = (".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
+_POINT_FORMAT = 1
+
+Json = dict[str, Any]
+
+
+# One measured file ------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way to write an image: a bare codec (`wrapped` False) or fastcodec around it."""
+
+    codec: str
+    wrapped: bool
+    subsampling: str = "auto"
+    sequential: bool = False
+
+    @property
+    def label(self) -> str:
+        if self.wrapped:
+            return f"fastcodec[{self.codec}]"
+        parts = [self.codec, "" if self.subsampling == "auto" else self.subsampling]
+        return " ".join([part for part in parts if part] + ["sequential"] * self.sequential)
+
+    def encode(self, image: metrics.Image, quality: int, threads: int | None) -> bytes:
+        if self.wrapped:
+            return encode_one(image, codec=self.codec, quality=quality, threads=threads)
+        if self.sequential:
+            buffer = io.BytesIO()
+            picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+            picture.save(buffer, "JPEG", quality=quality, subsampling=self.subsampling, optimize=True)
+            return buffer.getvalue()
+        return by_name(self.codec).encode(image, quality, self.subsampling)
+
+    def decode(self, data: bytes, shape: tuple[int, int, int], threads: int | None) -> metrics.Image:
+        if self.wrapped:
+            return np.asarray(fastcodec.decode(data, threads=threads))
+        return by_name(self.codec).decode(data, shape)
+
+
+def encode_one(image: Any, **options: Any) -> bytes:
+    """`fastcodec.encode` of one image."""
+    data = fastcodec.encode(image, **options)
+    if not isinstance(data, bytes):
+        raise TypeError(f"encode of one image must give bytes, got {type(data).__name__}")
+    return data
+
+
+def methods_for(codec: str) -> list[Method]:
+    """The bare settings of a codec and fastcodec around it, in the order of the report.
+
+    JPEG is measured with progressive scans (what fastcodec writes) and with one sequential scan,
+    which is smaller at low rates.
+    """
+    settings = by_name(codec).subsamplings if codec in CHROMA_CHOICE else ("auto",)
+    scans = (False, True) if codec == "jpeg" else (False,)
+    bare = [Method(codec, False, setting, sequential) for sequential in scans for setting in settings]
+    return [*bare, Method(codec, True)]
+
+
+def quality_of(image: metrics.Image, decoded: metrics.Image) -> dict[str, float | None]:
+    """All METRICS of a decoded image; None where the image is too small for a metric."""
+    small = min(image.shape[:2])
+    return {
+        "psnr_rgb": metrics.psnr(image, decoded),
+        "psnr_luma": metrics.psnr_luma(image, decoded),
+        "ssim": metrics.ssim(image, decoded) if small >= 11 else None,
+        "ms_ssim": metrics.ms_ssim(image, decoded) if small >= 161 else None,
+    }
+
+
+def measure(image: metrics.Image, method: Method, quality: int, folder: Path, threads: int | None) -> Json:
+    """Writes one file into `folder`, reads and decodes it; returns the measured point."""
+    path = folder / "measured"
+    start = time.perf_counter()
+    data = method.encode(image, quality, threads)
+    encoded = time.perf_counter()
+    path.write_bytes(data)
+    stored = path.read_bytes()
+    read = time.perf_counter()
+    decoded = method.decode(stored, _shape(image), threads)
+    done = time.perf_counter()
+    point: Json = {
+        "method": method.label,
+        "quality": quality,
+        "bytes": len(stored),
+        "bpp": 8.0 * len(stored) / (image.shape[0] * image.shape[1]),
+        **quality_of(image, decoded.reshape(image.shape)),
+        "encode_s": encoded - start,
+        "decode_s": done - read,
+    }
+    if method.wrapped:
+        point["stream"] = info_json(stored)
+    return point
+
+
+def info_json(data: bytes) -> Json:
+    """`fastcodec.info` as plain JSON values; of metadata only the sizes."""
+    row: Json = {}
+    for name, value in dataclasses.asdict(fastcodec.info(data)).items():
+        if name in ("icc", "exif", "xmp"):
+            row[f"{name}_bytes"] = len(value or b"")
+        else:
+            row[name] = plain(value)
+    return row
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it."""
+    if isinstance(value, (bytes, bytearray)):
+        return value.hex()
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    return str(value)
+
+
+def read_image(path: Path) -> metrics.Image:
+    """An image file as uint8 (h, w, 3), or (h, w, 1) when it is grey; alpha is dropped."""
+    with Image.open(path) as opened:
+        grey = opened.mode in ("1", "L", "LA")
+        array = np.asarray(opened.convert("L" if grey else "RGB"))
+    return np.ascontiguousarray(np.atleast_3d(array))
+
+
+def _shape(image: metrics.Image) -> tuple[int, int, int]:
+    return image.shape[0], image.shape[1], image.shape[2]
+
+
+# Rate-distortion over a folder -------------------------------------------------------------------
+
+
+def bench_rd(
+    images: Sequence[Path],
+    out: Path,
+    *,
+    codec_names: Sequence[str] = ("jpeg",),
+    qualities: Sequence[int] | None = None,
+    processes: int = 1,
+    threads: int | None = None,
+    fresh: bool = False,
+    plot: bool = True,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Json:
+    """Measures rate-distortion curves and writes rd.json, rd.md and rd.png into `out`.
+
+    Each (image, codec) pair is one job whose result is kept in `out/points`; a later call with
+    the same image, settings, programs and models takes it from there. With more than one process
+    the jobs run side by side, so that the times are for orientation only.
+
+    Args:
+        images: image files, each read as uint8 RGB or grey.
+        out: output folder, made when missing.
+        codec_names: inner codecs; each gives its bare curves and one fastcodec curve.
+        qualities: codec qualities of all curves; None takes QUALITIES.
+        processes: processes to run side by side.
+        threads: threads a decode may use; None with more than one process means 1.
+        fresh: measure again what is already there.
+        plot: draw rd.png.
+        progress: called as progress(done, total, name) at the start and after each job.
+
+    Returns:
+        The contents of rd.json.
+
+    Raises:
+        ImportError: plot without matplotlib; the message names the extra.
+        ValueError: no images, or two images of one name.
+        fastcodec.CodecError: a codec is not installed here.
+    """
+    if plot and importlib.util.find_spec("matplotlib") is None:
+        raise ImportError("matplotlib is not installed; run: pip install 'fastcodec[bench]', or use --no-plot")
+    if not images:
+        raise ValueError("images must name at least one image, got none")
+    if len({path.name for path in images}) != len(images):
+        raise ValueError("images must have different file names, got one name twice; bench the folders one by one")
+    threads = 1 if threads is None and processes > 1 else threads
+    points = out / "points"
+    points.mkdir(parents=True, exist_ok=True)
+    jobs = [
+        _Job(path, codec, tuple(qualities or QUALITIES.get(codec, DEFAULT_QUALITIES)), points, threads, fresh)
+        for codec in codec_names
+        for path in images
+    ]
+    results: list[Json] = []
+    if progress:
+        progress(0, len(jobs), "")
+    for done, result in enumerate(_run_jobs(jobs, processes), start=1):
+        results.append(result)
+        if progress:
+            progress(done, len(jobs), f"{result['codec']} {result['image']}")
+    results.sort(key=lambda result: (list(codec_names).index(result["codec"]), result["image"]))
+    report = {
+        "what": "rate-distortion from real files; bpp counts every byte of the file",
+        "rates_bpp": list(RATES),
+        "machine": machine(),
+        "processes": processes,
+        "threads": threads,
+        "codecs": {codec: summary([result for result in results if result["codec"] == codec]) for codec in codec_names},
+        "images": results,
+    }
+    write_text(out / "rd.json", json.dumps(report, indent=1) + "\n")
+    write_text(out / "rd.md", markdown(report))
+    if plot:
+        draw(report, out / "rd.png")
+    return report
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    path: Path
+    codec: str
+    qualities: tuple[int, ...]
+    points: Path
+    threads: int | None
+    fresh: bool
+
+    @property
+    def kept(self) -> Path:
+        return self.points / f"{self.path.name}.{self.codec}.json"
+
+    def key(self) -> str:
+        """Hash of everything that the result depends on."""
+        parts = {
+            "format": _POINT_FORMAT,
+            "image": hashlib.sha256(self.path.read_bytes()).hexdigest(),
+            "methods": [method.label for method in methods_for(self.codec)],
+            "qualities": self.qualities,
+            "threads": self.threads,
+            "versions": versions(),
+            "models": sorted(row["id"] for row in models() if row["codec"] == self.codec),
+            "backend": os.environ.get("FASTCODEC_BACKEND", ""),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def run(self) -> Json:
+        key = self.key()
+        if not self.fresh:
+            with contextlib.suppress(OSError, ValueError):
+                kept: Json = json.loads(self.kept.read_text(encoding="utf-8"))
+                if kept["key"] == key:
+                    return kept
+        image = read_image(self.path)
+        with tempfile.TemporaryDirectory() as folder:
+            measured = [
+                measure(image, method, quality, Path(folder), self.threads)
+                for method in methods_for(self.codec)
+                for quality in self.qualities
+            ]
+        result = {
+            "key": key,
+            "image": self.path.name,
+            "codec": self.codec,
+            "width": image.shape[1],
+            "height": image.shape[0],
+            "points": plain(measured),
+        }
+        write_text(self.kept, json.dumps(result, indent=1) + "\n")
+        return result
+
+
+def _run_jobs(jobs: Sequence[_Job], processes: int) -> Iterator[Json]:
+    if processes <= 1:
+        yield from (job.run() for job in jobs)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        waiting: set[Future[Json]] = {pool.submit(_Job.run, job) for job in jobs}
+        try:
+            while waiting:
+                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in finished)
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def summary(results: Sequence[Json]) -> Json:
+    """Mean curves of one codec over its images, and BD-rates of fastcodec against the bare codec.
+
+    A mean point is the mean over images of bpp, of each metric and of each time at one quality.
+    The anchor of the headline is the best chroma sub-sampling at each rate: the Pareto front of the
+    bare mean curves. SSIM and MS-SSIM enter BD-rates as -10 log10(1 - x).
+    """
+    codec = results[0]["codec"]
+    curves: dict[str, list[Json]] = {}
+    for index, point in enumerate(results[0]["points"]):
+        rows = [result["points"][index] for result in results]
+        mean: Json = {"quality": point["quality"]}
+        for name in ("bytes", "bpp", *METRICS, "encode_s", "decode_s"):
+            values = [row[name] for row in rows]
+            mean[name] = None if None in values else float(np.mean(values))
+        streams = [row["stream"] for row in rows if "stream" in row]
+        if streams:
+            mean["networks_on"] = float(np.mean([stream["networks"] for stream in streams]))
+            mean["half_scale"] = float(np.mean([stream["scale"] == 2 for stream in streams]))
+        curves.setdefault(point["method"], []).append(mean)
+    wrapped = Method(codec, True).label
+    anchors = _anchors(codec)
+    deltas: Json = {}
+    for anchor, labels in anchors.items():
+        bare = [point for label in labels for point in curves[label]]
+        deltas[anchor] = {name: _delta(bare, curves[wrapped], name) for name in METRICS}
+        deltas[anchor]["per_image_psnr_rgb"] = _per_image(results, labels, wrapped)
+    return {"anchor": next(iter(anchors)), "curves": curves, "bd": deltas}
+
+
+def _anchors(codec: str) -> dict[str, list[str]]:
+    """What fastcodec is compared with: name -> labels of bare curves; the first is the headline."""
+    bare = [method for method in methods_for(codec) if not method.wrapped]
+    usual = [method.label for method in bare if not method.sequential]
+    found = {"best of " + ", ".join(usual): usual} if len(usual) > 1 else {}
+    found.update({label: [label] for label in usual})
+    if any(method.sequential for method in bare):
+        found["best of all, sequential too"] = [method.label for method in bare]
+    return found
+
+
+def _front(points: Sequence[Json], metric: str) -> list[tuple[float, float]]:
+    pairs = [(point["bpp"], point[metric]) for point in points if point[metric] is not None]
+    if metric in ("ssim", "ms_ssim"):
+        pairs = [(rate, -10 * float(np.log10(max(1.0 - value, 1e-12)))) for rate, value in pairs]
+    return metrics.pareto_front(pairs)
+
+
+def _delta(anchor: Sequence[Json], test: Sequence[Json], metric: str) -> Json | None:
+    """BD-rate in percent, BD-quality in dB and the quality interval; None where not measurable."""
+    curves = _front(anchor, metric), _front(test, metric)
+    try:
+        return {
+            "bd_rate": metrics.bd_rate(*curves, rates=RATES),
+            "bd_db": metrics.bd_psnr(*curves, rates=RATES),
+            "interval_db": list(metrics.bd_interval(*curves, rates=RATES)),
+        }
+    except ValueError:
+        return None
+
+
+def _per_image(results: Sequence[Json], anchor: Sequence[str], wrapped: str) -> Json | None:
+    """Mean and extremes over images of each image's own BD-rate."""
+    values = []
+    for result in results:
+        bare = [point for point in result["points"] if point["method"] in anchor]
+        test = [point for point in result["points"] if point["method"] == wrapped]
+        delta = _delta(bare, test, "psnr_rgb")
+        if delta:
+            values.append(delta["bd_rate"])
+    if not values:
+        return None
+    return {"images": len(values), "mean": float(np.mean(values)), "best": min(values), "worst": max(values)}
+
+
+def markdown(report: Json) -> str:
+    """The report as Markdown: where it was measured, BD-rates, then the mean curves."""
+    here = report["machine"]
+    low, high = report["rates_bpp"]
+    count = len({result["image"] for result in report["images"]})
+    lines = [
+        "# Rate-distortion",
+        "",
+        f"{count} images; every number is from written and decoded files. {here['cpu']}, {here['cores']} cores, "
+        f"{here['system']}; commit {here['commit'] or 'not known'}; "
+        + ", ".join(f"{name} {version}" for name, version in here["versions"].items())
+        + f"; {report['processes']} process(es).",
+        "",
+        "JPEG has optimised Huffman tables everywhere, and progressive scans unless the row says sequential.",
+        "",
+        f"## BD-rate over {low}-{high} bpp",
+        "",
+        f"Mean curves over the images, both cut to {low}-{high} bpp, PCHIP, averaged over the qualities that both "
+        "reach. Negative is better. (SSIM and MS-SSIM as -10 log10(1 - x).)",
+        "",
+        "| codec | against | PSNR RGB | BD-PSNR | PSNR luma | SSIM | MS-SSIM | mean of images (worst) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for codec, part in report["codecs"].items():
+        for anchor, bd in part["bd"].items():
+            each = bd["per_image_psnr_rgb"]
+            cells = [_cell(bd[name] and bd[name]["bd_rate"], "+.2f", " %") for name in METRICS]
+            cells.insert(1, _cell(bd["psnr_rgb"] and bd["psnr_rgb"]["bd_db"], "+.2f", " dB"))
+            cells.append(f"{each['mean']:+.2f} % ({each['worst']:+.2f} %)" if each else "-")
+            lines.append(f"| fastcodec[{codec}] | {anchor} | " + " | ".join(cells) + " |")
+    for codec, part in report["codecs"].items():
+        lines += ["", f"## {codec}", ""]
+        lines.append(
+            "| method | quality | bpp | PSNR RGB | PSNR luma | SSIM | MS-SSIM | encode s | decode s | networks |"
+        )
+        lines.append("|---|---|---|---|---|---|---|---|---|---|")
+        for label, curve in part["curves"].items():
+            for row in curve:
+                cells = [_cell(row[name], spec) for name, spec in _COLUMNS]
+                used = row.get("networks_on")
+                cells.append("-" if used is None else f"{used:.0%} on, {row['half_scale']:.0%} half size")
+                lines.append(f"| {label} | {row['quality']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+_COLUMNS = (
+    ("bpp", ".4f"), ("psnr_rgb", ".3f"), ("psnr_luma", ".3f"), ("ssim", ".4f"), ("ms_ssim", ".4f"),
+    ("encode_s", ".3f"), ("decode_s", ".3f"),
+)  # fmt: skip
+
+
+def _cell(value: float | None, spec: str, unit: str = "") -> str:
+    return "-" if value is None else format(value, spec) + unit
+
+
+def draw(report: Json, path: Path) -> None:
+    """Plots PSNR over RGB against bpp, one panel a codec, as PNG (needs matplotlib)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    parts = report["codecs"]
+    figure = Figure(figsize=(6.4 * len(parts), 4.8), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (codec, part) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts.items(), strict=True):
+        for label, curve in part["curves"].items():
+            wrapped = label.startswith("fastcodec")
+            axes.plot(
+                [row["bpp"] for row in curve],
+                [row["psnr_rgb"] for row in curve],
+                marker="o",
+                markersize=4,
+                linewidth=2.2 if wrapped else 1.4,
+                linestyle="-" if wrapped else "--",
+                label=label,
+            )
+        headline = part["bd"][part["anchor"]]["psnr_rgb"]
+        title = codec if headline is None else f"{codec}: BD-rate {headline['bd_rate']:+.1f} %"
+        axes.set(xlabel="bits per pixel", ylabel="PSNR over RGB (dB)", title=title, xlim=(0, 1.25 * RATES[1]))
+        inside = [row["psnr_rgb"] for c in part["curves"].values() for row in c if row["bpp"] <= 1.25 * RATES[1]]
+        if inside:
+            axes.set_ylim(min(inside) - 0.5, max(inside) + 0.5)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    with atomic(path) as file:
+        figure.savefig(file, format="png")
+
+
+# The machine, and files ---------------------------------------------------------------------------
+
+
+def machine() -> Json:
+    """Where a measurement was made: CPU, cores, system, commit, versions, backends."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "commit": commit(),
+        "versions": versions(),
+        "backend": os.environ.get("FASTCODEC_BACKEND") or "auto",
+        "backends": [status.name for status in fastcodec.backends() if status.available],
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the programs that decide bytes and pixels."""
+    found = {"fastcodec": fastcodec.__version__, "numpy": np.__version__}
+    for name in ("pil", "libjpeg_turbo", "jpg_2000", "webp", "avif"):
+        with contextlib.suppress(ValueError):
+            check = features.version(name)
+            if check:
+                found["pillow" if name == "pil" else name] = str(check)
+    return found
+
+
+def models() -> list[dict[str, str]]:
+    """Installed packed models: id (hexadecimal), name, codec, variant."""
+    from fastcodec import packed_model
+
+    rows = [
+        {"id": model.id.hex(), "name": model.name, "codec": model.codec, "variant": model.variant}
+        for model in packed_model.installed().values()
+    ]
+    return sorted(rows, key=lambda row: row["name"])
+
+
+def commit() -> str | None:
+    """Commit of the source tree this module runs from, "-dirty" when files were changed; None
+    when it does not run from a git checkout."""
+    here = Path(__file__).resolve()
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", here.name)
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that appears under `path` whole or not at all.
+
+    The bytes go to a temporary file in the same folder, which replaces `path` when the block ends
+    without an exception and is removed otherwise. A device or pipe is written directly.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        with open(target, "wb") as direct:
+            yield direct
+        return
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    try:
+        # "x" leaves the permissions to the umask, as for any new file.
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            os.chmod(temporary, target.stat().st_mode & 0o7777)
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 text file atomically."""
+    with atomic(path) as file:
+        file.write(text.encode("utf-8"))
