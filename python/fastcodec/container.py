@@ -213,7 +213,7 @@ def write_header(header: Header) -> bytes:
     return _with_crc(bytes(out))
 
 
-def _read_header(reader: _Reader) -> Header:
+def _read_header(reader: _Reader, limits: Limits) -> Header:
     start = reader.at
     magic = bytes(reader.take(min(len(MAGIC), max(1, len(reader.data))), "magic"))
     if not MAGIC.startswith(magic):
@@ -240,6 +240,7 @@ def _read_header(reader: _Reader) -> Header:
     _check_range("width", width, 1, MAX_SIDE)
     _check_range("height", height, 1, MAX_SIDE)
     _check_range("quality", quality, 1, MAX_QUALITY)
+    limits.check("max_pixels", width * height, f"image of {width} x {height}")
     return Header(
         width, height, 3 if flags & _COLOR else 1, codec, quality, inner_crc,
         alpha=bool(flags & _ALPHA), trimmed=bool(flags & _TRIMMED), networks=networks,
@@ -270,7 +271,7 @@ def overhead(header: Header, payload_bytes: int) -> int:
     return len(write_header(header)) + 1 + len(_varint(payload_bytes)) + 4
 
 
-def _read_sections(reader: _Reader, limits: Limits) -> dict[int, memoryview]:
+def _read_sections(header: Header, reader: _Reader, limits: Limits) -> dict[int, memoryview]:
     """All sections up to the last one, PAYLOAD or OUTSIDE, which must end the stream."""
     sections: dict[int, memoryview] = {}
     optional_bytes = 0
@@ -294,13 +295,9 @@ def _read_sections(reader: _Reader, limits: Limits) -> dict[int, memoryview]:
             break
     if reader.at != len(reader.data):
         raise FormatError(f"{len(reader.data) - reader.at} bytes follow the end of the stream; expected none")
-    return sections
-
-
-def _check_header(header: Header, sections: dict[int, memoryview], limits: Limits) -> None:
-    limits.check("max_pixels", header.width * header.height, f"image of {header.width} x {header.height}")
     if header.alpha != (ALPHA in sections):
         raise FormatError(f"the header says alpha={header.alpha}, the sections say {ALPHA in sections}")
+    return sections
 
 
 def read(data: bytes | memoryview, limits: Limits) -> Stream:
@@ -315,10 +312,8 @@ def read(data: bytes | memoryview, limits: Limits) -> Stream:
     if len(view) and view[0] == 0xFF:
         return _read_jpeg(view, limits)
     reader = _Reader(view)
-    header = _read_header(reader)
-    limits.check("max_pixels", header.width * header.height, f"image of {header.width} x {header.height}")
-    sections = _read_sections(reader, limits)
-    _check_header(header, sections, limits)
+    header = _read_header(reader, limits)
+    sections = _read_sections(header, reader, limits)
     if PAYLOAD not in sections:
         raise FormatError("the stream points to a payload outside, which only the plain-JPEG container has")
     metadata = {name: bytes(sections[kind]) for kind, name in METADATA_NAMES.items() if kind in sections}
@@ -378,6 +373,15 @@ def _outside(*parts: bytes | memoryview) -> bytes:
     for part in parts:
         crc = crc32c(part, crc)
     return _varint(sum(len(part) for part in parts)) + crc.to_bytes(4, "little")
+
+
+def _check_outside(body: memoryview, rest: list[memoryview]) -> None:
+    reader = _Reader(body)
+    size, found = reader.varint("size of the JPEG file"), sum(len(part) for part in rest)
+    if found < size:
+        raise TruncatedError(f"the JPEG file around fastcodec's segments has {found} bytes, expected {size}")
+    if body != _outside(*rest):
+        raise ChecksumError("the JPEG file around fastcodec's segments was changed: its size or CRC-32C differs")
 
 
 @dataclass(frozen=True)
@@ -445,9 +449,8 @@ def _jpeg_metadata(segments: list[_Segment]) -> dict[str, bytes]:
 def _read_jpeg(view: memoryview, limits: Limits) -> Stream:
     segments = _walk_jpeg(view)
     reader = _Reader(memoryview(_join_ours(segments)))
-    header = _read_header(reader)
-    sections = _read_sections(reader, limits)
-    _check_header(header, sections, limits)
+    header = _read_header(reader, limits)
+    sections = _read_sections(header, reader, limits)
     if OUTSIDE not in sections:
         raise FormatError("the stream in the JPEG segments has its own payload; expected a pointer to the JPEG file")
 
@@ -458,8 +461,7 @@ def _read_jpeg(view: memoryview, limits: Limits) -> Stream:
             rest.append(view[at : s.start])
             at = s.end
     rest.append(view[at:])
-    if sections[OUTSIDE] != _outside(*rest):
-        raise ChecksumError("the JPEG file around fastcodec's segments was changed: its length or CRC-32C differs")
+    _check_outside(sections[OUTSIDE], rest)
 
     tail = segments[-1].start
     kept = [view[s.start : s.end] for s in segments[:-1] if s.marker == _APP0 or not _is_app(s)]

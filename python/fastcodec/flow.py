@@ -318,14 +318,14 @@ def check_memory(stream: Stream, region: Region | None, limits: Limits) -> None:
     """Estimates the peak of decode_image and raises LimitError above limits.max_memory.
 
     Counted: stream and payload, the codec's coefficients (2 bytes) and Pillow's 4 bytes a pixel beside
-    two copies of the inner image, and the result with its alpha plane.
+    two copies of the inner image, an alpha plane on its way through WebP, and the result.
     """
     header = stream.header
     height, width, channels = header.inner_shape
     pixels = header.width * header.height
     result = pixels if region is None else region[2] * region[3]
     inner = height * width * (4 * channels + 4)
-    alpha = pixels * 6 if header.alpha else 0
+    alpha = pixels * 14 if header.alpha else 0
     limits.check("max_memory", 2 * stream.total_bytes + inner + alpha + result * (channels + 1), "decoding")
 
 
@@ -361,7 +361,7 @@ def decode_image(
     else:
         image = program.run(inner, header.networks.level, (header.height, header.width), region=region, threads=threads)
     if stream.alpha is None:
-        return np.ascontiguousarray(image)
+        return np.require(image, np.uint8, ["C", "W"])
     alpha = decode_alpha(stream.alpha, header.height, header.width)
     return np.concatenate((image, alpha[y : y + h, x : x + w, None]), axis=2)
 

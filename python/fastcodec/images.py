@@ -137,7 +137,7 @@ def _read_pil(x: Any) -> Source:
             "for 16 bits: PIL.Image.fromarray((numpy.asarray(x) // 257).astype('uint8'))"
         )
     metadata = _pil_metadata(x)
-    turned = ImageOps.exif_transpose(x)
+    turned = ImageOps.exif_transpose(x) if _is_turned(x) else x
     if "xmp" in metadata and isinstance(turned.info.get("xmp"), bytes):
         metadata["xmp"] = turned.info["xmp"]  # exif_transpose takes the orientation out of it
     mode = _plain_mode(turned)
@@ -145,6 +145,13 @@ def _read_pil(x: Any) -> Source:
         metadata.pop("icc", None)  # the profile speaks of the colours that the conversion leaves
     source = _from_array(np.asarray(turned if turned.mode == mode else turned.convert(mode)))
     return Source(source.image, source.alpha, metadata)
+
+
+def _is_turned(x: Any) -> bool:
+    try:
+        return x.getexif().get(_ORIENTATION, 1) in range(2, 9)
+    except Exception:  # Pillow's EXIF reader throws many kinds at damaged blocks; such a block turns nothing
+        return False
 
 
 def _plain_mode(x: Any) -> str:
@@ -166,12 +173,12 @@ def reset_orientation(exif: bytes) -> bytes:
 
     Everything else stays as it is, makers' notes too; a block that cannot be read is returned unchanged.
     """
-    order = {b"II*\0": "little", b"MM\0*": "big"}.get(exif[:4])
-    if order is None:
+    if exif[:4] not in (b"II*\0", b"MM\0*"):
         return exif
+    little = exif[:1] == b"I"
 
     def number(at: int, size: int) -> int:
-        return int.from_bytes(exif[at : at + size], "little" if order == "little" else "big")
+        return int.from_bytes(exif[at : at + size], "little" if little else "big")
 
     directory = number(4, 4)
     for entry in range(number(directory, 2)):
@@ -179,7 +186,7 @@ def reset_orientation(exif: bytes) -> bytes:
         if at + 12 > len(exif):
             break
         if number(at, 2) == _ORIENTATION and number(at + 2, 2) == _SHORT:
-            one = b"\x01\x00" if order == "little" else b"\x00\x01"
+            one = b"\x01\x00" if little else b"\x00\x01"
             return exif[: at + 8] + one + exif[at + 10 :]
     return exif
 
