@@ -1,11 +1,102 @@
 // SPDX-FileCopyrightText: 2026 fastcodec authors
 // SPDX-License-Identifier: Apache-2.0
+//
+// What each kernel means and takes, once. reference.cpp is the plain loop for each; cpu/ is compiled once for each
+// instruction set; all of them give exactly the same integers.
+//
+// Rows. A kernel works on rows of pixels in NHWC order: channel c of pixel x of a row lies at row[x * pixel + c], where
+// `pixel` (elements between pixels) is at least the number of channels. Around the pixels that a call names, a row has
+// room on both sides:
+//   - kPadPixels pixels on the left and on the right that hold true neighbours or, at the image border, copies of the
+//     edge pixel;
+//   - behind the right pad kSlackPixels and then kSlackBytes more that may be read and written and mean nothing.
+// So a kernel may compute whole blocks of up to kBlockPixels pixels, and nothing in a row is ever out of bounds.
+// Rows above and below the image are repeated row pointers. Output rows never alias input rows.
 #pragma once
+
+#include <stddef.h>
+#include <stdint.h>
 
 namespace fastcodec {
 
+constexpr int kPadPixels = 4;       // the widest kernel, bicubic_down2, reads 3 pixels left and 4 right
+constexpr int kBlockPixels = 16;    // a kernel may compute this many pixels at once, whatever n_cols
+constexpr int kSlackPixels = 2 * kBlockPixels + 4;  // read by a block of stride 2
+constexpr int kSlackBytes = 128;
+constexpr int kChannelAlign = 16;   // `pixel` of a convolution's output is a multiple of this
+constexpr int kMaxRows = 4;         // output rows of one call of a convolution
+
+enum class Dtype : uint8_t { kU8, kI8, kI16 };
+
+struct ConvShape {
+  int in_channels;   // depthwise: == out_channels
+  int out_channels;
+  int kernel;        // 1 or 3
+  int stride;        // 1 or 2
+  bool depthwise;    // kernel 3
+  bool in_signed;    // input i8 instead of u8
+  int in_pixel;      // elements between input pixels, fixed when the weights are packed
+};
+
+// y = clamp(((acc + bias) * mult >> 32) + add), acc = sum over taps and input channels of weight * x, the product with
+// mult in 64 bits and the shift arithmetic, clamped to the range of out_type. The caller proves that acc + bias fits
+// 32 bits.
+struct ConvArgs {
+  ConvShape shape;
+  const uint8_t* packed;       // from conv_pack, 64-byte aligned
+  const int32_t* bias;         // round_up(out_channels, kChannelAlign), bias_shift of conv_pack added
+  const int32_t* mult;         // the same length; 0 < mult
+  const uint8_t* const* in;    // (n_rows - 1) * stride + kernel rows of u8 or i8, each at its pixel x * stride - kernel / 2
+                               // for the first output pixel x
+  void* const* out;            // n_rows rows; channels up to round_up(out_channels, kChannelAlign) may be written
+  Dtype out_type;
+  int out_pixel;
+  const void* const* add;      // null, or n_rows rows at the first output pixel, readable like an output row
+  Dtype add_type;
+  int add_pixel;
+  int n_rows;                  // 1..kMaxRows
+  int n_cols;                  // output pixels
+  uint8_t* scratch;            // conv_scratch_bytes, 64-byte aligned
+};
+
 struct Kernels {
   const char* name;
+
+  // Convolution and depthwise convolution. conv_pack rearranges the weights ([O][k][k][I], depthwise [C][3][3]) into
+  // conv_packed_bytes bytes and says in bias_shift[O] what to add to each bias modulo 2^32. max_abs_acc bounds
+  // |acc| + |bias| over all inputs and levels.
+  size_t (*conv_packed_bytes)(const ConvShape& shape);
+  void (*conv_pack)(const ConvShape& shape, const int8_t* weight, int64_t max_abs_acc, uint8_t* packed,
+                    int32_t* bias_shift);
+  size_t (*conv_scratch_bytes)(const ConvShape& shape, int n_cols);
+  void (*conv)(const ConvArgs& args);
+
+  // out[x][c * 4 + dy * 2 + dx] = rows[dy][2 x + dx][c]
+  void (*pixel_unshuffle2)(const uint8_t* const rows[2], int in_pixel, int channels, uint8_t* out, int out_pixel,
+                           int n_cols);
+  // out[x] = the C channels of in[x], then table[k][(x0 + x) mod period] for k < K, then column[k] for k < K
+  void (*phase)(const uint8_t* in, int in_pixel, int channels, const uint8_t* table, int n_planes, int period, int x0,
+                const uint8_t* column, uint8_t* out, int out_pixel, int n_cols);
+  // out[2 x + dx][c] = in[x][c * 4 + dy * 2 + dx] for n_cols input pixels; `channels` of the output; elements of
+  // `element_bytes` 1 or 2
+  void (*pixel_shuffle2)(const void* in, int in_pixel, int channels, int dy, int element_bytes, void* out,
+                         int out_pixel, int n_cols);
+  // Bicubic (Keys, a = -1/2) with factor 2. S is the exact integer sum of scale 2^16; out_type i16: (S + 2^11) >> 12,
+  // u8: clamp((S + 2^15) >> 16). in_pixel == out_pixel == channels.
+  // up: output row 2 i + dy from rows i - 2 + dy .. i + 1 + dy; 2 n_cols pixels from n_cols; weights (-6, 58, 222, -18)
+  // for even outputs at x - 2 .. x + 1, mirrored for odd ones at x - 1 .. x + 2.
+  // down: output row i from rows 2 i - 3 .. 2 i + 4, n_cols pixels; weights (-3, -9, 29, 111, 111, 29, -9, -3).
+  // scratch: bicubic_scratch_bytes.
+  size_t (*bicubic_scratch_bytes)(int channels, int n_cols);
+  void (*bicubic_up2)(const uint8_t* const rows[4], int channels, int dy, Dtype out_type, void* out, int n_cols,
+                      uint8_t* scratch);
+  void (*bicubic_down2)(const uint8_t* const rows[8], int channels, Dtype out_type, void* out, int n_cols,
+                        uint8_t* scratch);
+  // out = clamp((base16 + d + 8) >> 4) to u8, base16 = base * 16 for a u8 base, base for an i16 one
+  void (*residual)(const int16_t* d, int d_pixel, const void* base, Dtype base_type, int base_pixel, int channels,
+                   uint8_t* out, int out_pixel, int n_cols);
 };
+
+constexpr int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 }  // namespace fastcodec

@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/parallel.h"
 #include "kernels/dispatch.h"
+#include "python/bindings.h"
 
 namespace py = pybind11;
 
@@ -100,4 +101,5 @@ PYBIND11_MODULE(_core, m) {
       },
       py::arg("n"), "Set the number of threads used where a call does not say.");
   m.def("build_info", &build_info, "Versions and options this module was built with.");
+  bind_program(m);
 }

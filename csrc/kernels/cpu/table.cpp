@@ -2,14 +2,38 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The kernels of one instruction set, FASTCODEC_ISA.
-#include "kernels/kernels.h"
+#include "kernels/cpu/conv.h"
 
 #define FASTCODEC_STRING_(x) #x
 #define FASTCODEC_STRING(x) FASTCODEC_STRING_(x)
 
 namespace fastcodec::FASTCODEC_ISA {
+namespace {
+
+size_t conv_packed_bytes(const ConvShape& shape) { return conv_direct_packed_bytes(shape); }
+
+void conv_pack(const ConvShape& shape, const int8_t* weight, int64_t, uint8_t* packed, int32_t* bias_shift) {
+  conv_direct_pack(shape, weight, packed, bias_shift);
+}
+
+size_t conv_scratch_bytes(const ConvShape& shape, int) { return conv_direct_scratch_bytes(shape); }
+
+}  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {FASTCODEC_STRING(FASTCODEC_ISA)};
+const Kernels kernels = {
+    FASTCODEC_STRING(FASTCODEC_ISA),
+    conv_packed_bytes,
+    conv_pack,
+    conv_scratch_bytes,
+    conv_direct,
+    pixel_unshuffle2,
+    phase,
+    pixel_shuffle2,
+    bicubic_scratch_bytes,
+    bicubic_up2,
+    bicubic_down2,
+    residual,
+};
 
 }  // namespace fastcodec::FASTCODEC_ISA

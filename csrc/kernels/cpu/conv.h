@@ -1,0 +1,30 @@
+// SPDX-FileCopyrightText: 2026 fastcodec authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The kernels of one instruction set, as table.cpp collects them; contracts in kernels.h.
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace fastcodec::FASTCODEC_ISA {
+
+size_t conv_direct_packed_bytes(const ConvShape& shape);
+void conv_direct_pack(const ConvShape& shape, const int8_t* weight, uint8_t* packed, int32_t* bias_shift);
+size_t conv_direct_scratch_bytes(const ConvShape& shape);
+void conv_direct(const ConvArgs& args);
+
+void pixel_unshuffle2(const uint8_t* const rows[2], int in_pixel, int channels, uint8_t* out, int out_pixel,
+                      int n_cols);
+void phase(const uint8_t* in, int in_pixel, int channels, const uint8_t* table, int n_planes, int period, int x0,
+           const uint8_t* column, uint8_t* out, int out_pixel, int n_cols);
+void pixel_shuffle2(const void* in, int in_pixel, int channels, int dy, int element_bytes, void* out, int out_pixel,
+                    int n_cols);
+size_t bicubic_scratch_bytes(int channels, int n_cols);
+void bicubic_up2(const uint8_t* const rows[4], int channels, int dy, Dtype out_type, void* out, int n_cols,
+                 uint8_t* scratch);
+void bicubic_down2(const uint8_t* const rows[8], int channels, Dtype out_type, void* out, int n_cols,
+                   uint8_t* scratch);
+void residual(const int16_t* d, int d_pixel, const void* base, Dtype base_type, int base_pixel, int channels,
+              uint8_t* out, int out_pixel, int n_cols);
+
+}  // namespace fastcodec::FASTCODEC_ISA

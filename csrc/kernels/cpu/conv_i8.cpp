@@ -1,0 +1,199 @@
+// SPDX-FileCopyrightText: 2026 fastcodec authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Direct convolution and depthwise convolution. A block of kPixels pixels x B vectors of output channels stays in
+// registers while all taps and input channels run by; activations are broadcast, weights lie in the order of use:
+// [block of output channels][tap][group of input channels][B][lane][kGroup].
+#include "kernels/cpu/conv.h"
+
+#include <string.h>
+
+#include FASTCODEC_SIMD
+
+namespace fastcodec::FASTCODEC_ISA {
+namespace {
+
+constexpr int kBlockVectors = 2;  // B of all blocks but perhaps the last, which may have one
+constexpr int kChunkPixels = 96;  // columns that pass through all rows and channels while they are in the L1 cache
+
+static_assert(kPixels <= kBlockPixels && kChunkPixels % kPixels == 0, "a block must end inside the slack of a row");
+
+// One row of taps is a few runs of consecutive bytes: a single one when the pixels lie without gaps, else one a tap.
+struct Runs {
+  int n_runs;   // runs in one row of taps
+  int n_steps;  // groups of kGroup channels in a run
+};
+
+Runs runs_of(const ConvShape& s) {
+  if (s.in_pixel == s.in_channels) return {1, round_up(s.kernel * s.in_channels, kGroup) / kGroup};
+  return {s.kernel, round_up(s.in_channels, kGroup) / kGroup};
+}
+
+int n_vectors(const ConvShape& s) { return round_up(s.out_channels, kLanes) / kLanes; }
+
+bool needs_stage(const ConvShape& s) { return !kActIsU8 || s.in_signed; }
+
+// Elements of one staged row: the pixels of a chunk, and the overshoot of the last group and of stage() itself.
+ptrdiff_t stage_pitch(const ConvShape& s) {
+  return round_up(((kChunkPixels - 1) * s.stride + s.kernel) * s.in_pixel + kGroup + 64, 64);
+}
+
+// acc += the taps of one run for P pixels and B vectors of output channels
+template <int P, int B>
+inline __attribute__((always_inline)) const Weight* accumulate(V (&acc)[P][B], const Act* in, ptrdiff_t step, const Weight* w,
+                                                              int n_steps) {
+  for (int k = 0; k < n_steps; ++k) {
+    decltype(load_weights(w)) weights[B];
+    for (int b = 0; b < B; ++b) weights[b] = load_weights(w + b * kLanes * kGroup);
+    for (int p = 0; p < P; ++p) {
+      const auto x = broadcast(in + p * step);
+      for (int b = 0; b < B; ++b) acc[p][b] = dot(acc[p][b], x, weights[b]);
+    }
+    in += kGroup;
+    w += B * kLanes * kGroup;
+  }
+  return w;
+}
+
+inline __attribute__((always_inline)) void finish(const ConvArgs& a, V acc, V bias, V mult, int y, ptrdiff_t x, int c) {
+  V v = mul_shift_32(add(acc, bias), mult);
+  if (a.add) {
+    const ptrdiff_t at = x * a.add_pixel + c;
+    if (a.add_type == Dtype::kU8) v = add(v, load_u8(static_cast<const uint8_t*>(a.add[y]) + at));
+    else if (a.add_type == Dtype::kI8) v = add(v, load_i8(static_cast<const int8_t*>(a.add[y]) + at));
+    else v = add(v, load_i16(static_cast<const int16_t*>(a.add[y]) + at));
+  }
+  const ptrdiff_t at = x * a.out_pixel + c;
+  if (a.out_type == Dtype::kU8) store_u8(static_cast<uint8_t*>(a.out[y]) + at, v);
+  else if (a.out_type == Dtype::kI8) store_i8(static_cast<int8_t*>(a.out[y]) + at, v);
+  else store_i16(static_cast<int16_t*>(a.out[y]) + at, v);
+}
+
+// Output pixels x .. x + n of row y for B vectors of channels from c on; rows[ky] at the first tap of pixel x.
+template <int B>
+void conv_span(const ConvArgs& a, const Act* const* rows, const Weight* w0, int y, int x, int n, int c) {
+  const Runs runs = runs_of(a.shape);
+  const ptrdiff_t step = static_cast<ptrdiff_t>(a.shape.stride) * a.shape.in_pixel;
+  V bias[B], mult[B];
+  for (int b = 0; b < B; ++b) {
+    bias[b] = load(a.bias + c + b * kLanes);
+    mult[b] = load(a.mult + c + b * kLanes);
+  }
+  for (int i = 0; i < n; i += kPixels) {
+    V acc[kPixels][B];
+    for (auto& pixel : acc) {
+      for (V& v : pixel) v = zero();
+    }
+    const Weight* w = w0;
+    for (int ky = 0; ky < a.shape.kernel; ++ky) {
+      for (int run = 0; run < runs.n_runs; ++run) {
+        const Act* in = rows[ky] + i * step + static_cast<ptrdiff_t>(run) * a.shape.in_pixel;
+        w = accumulate<kPixels, B>(acc, in, step, w, runs.n_steps);
+      }
+    }
+    for (int p = 0; p < kPixels; ++p) {
+      for (int b = 0; b < B; ++b) finish(a, acc[p][b], bias[b], mult[b], y, x + i + p, c + b * kLanes);
+    }
+  }
+}
+
+void depthwise_rows(const ConvArgs& a) {
+  const ConvShape& s = a.shape;
+  const auto* weight = reinterpret_cast<const int32_t*>(a.packed);
+  for (int c = 0; c < s.out_channels; c += kLanes, weight += 9 * kLanes) {
+    V w[9];
+    for (int t = 0; t < 9; ++t) w[t] = load(weight + t * kLanes);
+    const V bias = load(a.bias + c), mult = load(a.mult + c);
+    for (int y = 0; y < a.n_rows; ++y) {
+      for (int x = 0; x < a.n_cols; ++x) {
+        V acc = zero();
+        for (int t = 0; t < 9; ++t) {
+          const uint8_t* p = a.in[y * s.stride + t / 3] + static_cast<ptrdiff_t>(x * s.stride + t % 3) * s.in_pixel + c;
+          acc = mul_add(acc, s.in_signed ? load_i8(reinterpret_cast<const int8_t*>(p)) : load_u8(p), w[t]);
+        }
+        finish(a, acc, bias, mult, y, x, c);
+      }
+    }
+  }
+}
+
+void pack_depthwise(const ConvShape& s, const int8_t* weight, int32_t* packed) {
+  for (int c = 0; c < s.out_channels; ++c) {
+    int32_t* block = packed + c / kLanes * 9 * kLanes + c % kLanes;
+    for (int t = 0; t < 9; ++t) block[t * kLanes] = weight[c * 9 + t];
+  }
+}
+
+void pack_dense(const ConvShape& s, const int8_t* weight, Weight* packed) {
+  const Runs runs = runs_of(s);
+  const int run_taps = s.kernel / runs.n_runs;  // taps in a run
+  for (int v = 0; v < n_vectors(s); v += kBlockVectors) {
+    const int n_block = n_vectors(s) - v < kBlockVectors ? n_vectors(s) - v : kBlockVectors;
+    for (int row = 0; row < s.kernel * runs.n_runs; ++row) {  // all runs, in order
+      for (int step = 0; step < runs.n_steps; ++step) {
+        for (int lane = 0; lane < n_block * kLanes; ++lane) {
+          for (int g = 0; g < kGroup; ++g) {
+            const int o = v * kLanes + lane, k = step * kGroup + g;  // k counts channels inside the run
+            const bool real = o < s.out_channels && k < run_taps * s.in_channels;
+            *packed++ = real ? weight[(o * s.kernel * runs.n_runs + row) * run_taps * s.in_channels + k] : 0;
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+size_t conv_direct_packed_bytes(const ConvShape& s) {
+  if (s.depthwise) return static_cast<size_t>(n_vectors(s)) * 9 * kLanes * sizeof(int32_t);
+  const Runs runs = runs_of(s);
+  return static_cast<size_t>(n_vectors(s)) * kLanes * s.kernel * runs.n_runs * runs.n_steps * kGroup * sizeof(Weight);
+}
+
+void conv_direct_pack(const ConvShape& s, const int8_t* weight, uint8_t* packed, int32_t* bias_shift) {
+  memset(packed, 0, conv_direct_packed_bytes(s));
+  memset(bias_shift, 0, s.out_channels * sizeof *bias_shift);
+  if (s.depthwise) return pack_depthwise(s, weight, reinterpret_cast<int32_t*>(packed));
+  pack_dense(s, weight, reinterpret_cast<Weight*>(packed));
+  if (!s.in_signed) return;
+  const int n = s.kernel * s.kernel * s.in_channels;
+  for (int o = 0; o < s.out_channels; ++o) {
+    for (int i = 0; i < n; ++i) bias_shift[o] -= kStageShift * weight[o * n + i];
+  }
+}
+
+size_t conv_direct_scratch_bytes(const ConvShape& s) {
+  if (s.depthwise || !needs_stage(s)) return 0;
+  return static_cast<size_t>((kMaxRows - 1) * s.stride + s.kernel) * stage_pitch(s) * sizeof(Act);
+}
+
+void conv_direct(const ConvArgs& a) {
+  const ConvShape& s = a.shape;
+  if (s.depthwise) return depthwise_rows(a);
+  const int n_in = (a.n_rows - 1) * s.stride + s.kernel;
+  const size_t vector_weights = conv_direct_packed_bytes(s) / sizeof(Weight) / n_vectors(s);
+  for (int x = 0; x < a.n_cols; x += kChunkPixels) {
+    const int n = a.n_cols - x < kChunkPixels ? a.n_cols - x : kChunkPixels;
+    const Act* rows[(kMaxRows - 1) * 2 + 3];
+    for (int i = 0; i < n_in; ++i) {
+      const uint8_t* row = a.in[i] + static_cast<ptrdiff_t>(x) * s.stride * s.in_pixel;
+      if (needs_stage(s)) {
+        Act* staged = reinterpret_cast<Act*>(a.scratch) + i * stage_pitch(s);
+        stage(row, s.in_signed, static_cast<ptrdiff_t>((round_up(n, kPixels) - 1) * s.stride + s.kernel) * s.in_pixel + kGroup, staged);
+        rows[i] = staged;
+      } else {
+        rows[i] = reinterpret_cast<const Act*>(row);
+      }
+    }
+    for (int v = 0; v < n_vectors(s); v += kBlockVectors) {
+      const auto* weights = reinterpret_cast<const Weight*>(a.packed) + v * vector_weights;
+      for (int y = 0; y < a.n_rows; ++y) {
+        if (n_vectors(s) - v >= kBlockVectors) conv_span<kBlockVectors>(a, rows + y * s.stride, weights, y, x, n, v * kLanes);
+        else conv_span<1>(a, rows + y * s.stride, weights, y, x, n, v * kLanes);
+      }
+    }
+  }
+}
+
+}  // namespace fastcodec::FASTCODEC_ISA

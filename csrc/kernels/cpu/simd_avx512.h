@@ -1,0 +1,65 @@
+// SPDX-FileCopyrightText: 2026 fastcodec authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// AVX-512 with VNNI: vpdpbusd multiplies four u8 by four int8 and adds them to a lane, exactly (it does not saturate).
+// A signed input is staged as x + 128, and conv_pack takes 128 times the sum of the weights off the bias. See
+// simd_scalar.h for what each function means.
+#pragma once
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+namespace fastcodec::FASTCODEC_ISA {
+namespace {
+
+using Act = uint8_t;
+using Weight = int8_t;
+using V = __m512i;
+constexpr int kLanes = 16;
+constexpr int kGroup = 4;
+constexpr int kPixels = 12;
+constexpr bool kActIsU8 = true;
+constexpr int kStageShift = 128;
+
+inline V zero() { return _mm512_setzero_si512(); }
+inline V load(const int32_t* p) { return _mm512_loadu_si512(p); }
+inline V load_u8(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline V load_i8(const int8_t* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline V load_i16(const int16_t* p) { return _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+inline V add(V a, V b) { return _mm512_add_epi32(a, b); }
+// See simd_avx2.h for the mask.
+inline V mul_add(V a, V x, V w) {
+  return _mm512_add_epi32(a, _mm512_madd_epi16(x, _mm512_and_si512(w, _mm512_set1_epi32(0xFFFF))));
+}
+
+inline V broadcast(const Act* p) {
+  int32_t four;
+  memcpy(&four, p, 4);
+  return _mm512_set1_epi32(four);
+}
+inline V load_weights(const Weight* p) { return _mm512_load_si512(p); }
+inline V dot(V a, V x, V w) { return _mm512_dpbusd_epi32(a, x, w); }
+inline void stage(const uint8_t* row, bool is_signed, ptrdiff_t n, Act* out) {
+  const __m128i flip = _mm_set1_epi8(is_signed ? static_cast<char>(0x80) : 0);
+  for (ptrdiff_t i = 0; i < n; i += 16) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + i));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm_xor_si128(bytes, flip));
+  }
+}
+
+inline V mul_shift_32(V a, V mult) {
+  const __m512i even = _mm512_srli_epi64(_mm512_mul_epi32(a, mult), 32);
+  const __m512i odd = _mm512_mul_epi32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(mult, 32));
+  return _mm512_mask_blend_epi32(0xAAAA, even, odd);
+}
+
+inline void store_u8(uint8_t* p, V a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtusepi32_epi8(_mm512_max_epi32(a, _mm512_setzero_si512())));
+}
+inline void store_i8(int8_t* p, V a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(a)); }
+inline void store_i16(int16_t* p, V a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(a)); }
+
+}  // namespace
+}  // namespace fastcodec::FASTCODEC_ISA

@@ -1,0 +1,87 @@
+// SPDX-FileCopyrightText: 2026 fastcodec authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The functions that the kernels are written in, here as plain C++. Every simd_<isa>.h has the same ones:
+//   V            kLanes int32
+//   Act, Weight  the types a convolution multiplies; kGroup neighbouring input channels make one lane of dot()
+//   kActIsU8     rows of u8 are used as they lie in memory; all others are first copied by stage()
+//   kStageShift  what stage() adds to a signed input
+//   kPixels      output pixels of one block of a convolution
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace fastcodec::FASTCODEC_ISA {
+namespace {
+
+using Act = int16_t;
+using Weight = int16_t;
+constexpr int kLanes = 4;
+constexpr int kGroup = 2;
+constexpr int kPixels = 2;
+constexpr bool kActIsU8 = false;
+constexpr int kStageShift = 0;
+
+struct V {
+  int32_t lane[kLanes];
+};
+
+template <class F>
+inline V each(F f) {
+  V v;
+  for (int i = 0; i < kLanes; ++i) v.lane[i] = f(i);
+  return v;
+}
+
+inline V zero() { return each([](int) { return 0; }); }
+inline V load(const int32_t* p) { return each([=](int i) { return p[i]; }); }
+inline V load_u8(const uint8_t* p) { return each([=](int i) { return p[i]; }); }
+inline V load_i8(const int8_t* p) { return each([=](int i) { return p[i]; }); }
+inline V load_i16(const int16_t* p) { return each([=](int i) { return p[i]; }); }
+// Sums are modulo 2^32.
+inline V add(V a, V b) {
+  return each([&](int i) { return static_cast<int32_t>(static_cast<uint32_t>(a.lane[i]) + static_cast<uint32_t>(b.lane[i])); });
+}
+// a + x * w; each lane of x is a u8 or i8 value, of w an int8 one.
+inline V mul_add(V a, V x, V w) { return each([&](int i) { return a.lane[i] + x.lane[i] * w.lane[i]; }); }
+
+// kGroup activations in every lane, kLanes x kGroup weights, and the sum of their products added to a.
+struct Acts {
+  Act value[kGroup];
+};
+struct Weights {
+  Weight value[kLanes * kGroup];
+};
+inline Acts broadcast(const Act* p) { return {{p[0], p[1]}}; }
+inline Weights load_weights(const Weight* p) {
+  Weights w;
+  for (int i = 0; i < kLanes * kGroup; ++i) w.value[i] = p[i];
+  return w;
+}
+inline V dot(V a, Acts x, Weights w) {
+  return each([&](int i) { return a.lane[i] + x.value[0] * w.value[2 * i] + x.value[1] * w.value[2 * i + 1]; });
+}
+inline void stage(const uint8_t* row, bool is_signed, ptrdiff_t n, Act* out) {
+  for (ptrdiff_t i = 0; i < n; ++i) out[i] = is_signed ? static_cast<int8_t>(row[i]) : row[i];
+}
+
+// a * mult >> 32 in 64 bits, arithmetic
+inline V mul_shift_32(V a, V mult) {
+  return each([&](int i) { return static_cast<int32_t>((static_cast<int64_t>(a.lane[i]) * mult.lane[i]) >> 32); });
+}
+
+inline int32_t clamp_lane(int32_t v, int32_t low, int32_t high) { return v < low ? low : v > high ? high : v; }
+// Saturating stores.
+inline void store_u8(uint8_t* p, V a) {
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<uint8_t>(clamp_lane(a.lane[i], 0, 255));
+}
+inline void store_i8(int8_t* p, V a) {
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int8_t>(clamp_lane(a.lane[i], -128, 127));
+}
+inline void store_i16(int16_t* p, V a) {
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int16_t>(clamp_lane(a.lane[i], -32768, 32767));
+}
+
+}  // namespace
+}  // namespace fastcodec::FASTCODEC_ISA

@@ -1,0 +1,146 @@
+// SPDX-FileCopyrightText: 2026 fastcodec authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Packed programs. packed_model.py makes the arguments from a model file and holds the public texts.
+#include "python/bindings.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include "common/error.h"
+#include "common/parallel.h"
+#include "kernels/dispatch.h"
+#include "model/program.h"
+
+namespace py = pybind11;
+
+namespace fastcodec {
+namespace {
+
+[[noreturn]] void fail_model(const std::string& message) { throw Error(ErrorCode::kModel, message); }
+
+std::string text_of(const py::handle& object, const std::string& what) {
+  if (!py::isinstance<py::str>(object)) fail_model(what + " must be a string");
+  return object.cast<std::string>();
+}
+
+int64_t integer_of(const py::handle& object, const std::string& what) {
+  if (!py::isinstance<py::int_>(object) || py::isinstance<py::bool_>(object)) fail_model(what + " must be an integer");
+  int overflow = 0;
+  const int64_t value = PyLong_AsLongLongAndOverflow(object.ptr(), &overflow);
+  if (overflow) fail_model(what + " is out of range");
+  return value;
+}
+
+Attribute attribute_of(const py::handle& object, const std::string& what) {
+  if (py::isinstance<py::str>(object)) return object.cast<std::string>();
+  if (!py::isinstance<py::list>(object)) return integer_of(object, what);
+  std::vector<std::string> names;
+  for (const py::handle item : py::reinterpret_borrow<py::list>(object)) names.push_back(text_of(item, "each name of " + what));
+  return names;
+}
+
+std::vector<OpSpec> ops_of(const py::list& list) {
+  std::vector<OpSpec> ops;
+  for (const py::handle item : list) {
+    const std::string label = "op " + std::to_string(ops.size());
+    if (!py::isinstance<py::dict>(item)) fail_model(label + " must be an object");
+    OpSpec op;
+    for (const auto& [key, value] : py::reinterpret_borrow<py::dict>(item)) {
+      const std::string name = text_of(key, label + ": each key");
+      op[name] = attribute_of(value, label + ": '" + name + "'");
+    }
+    ops.push_back(std::move(op));
+  }
+  return ops;
+}
+
+std::map<std::string, TensorView> tensors_of(const py::dict& dict) {
+  std::map<std::string, TensorView> tensors;
+  for (const auto& [key, value] : dict) {
+    const std::string name = text_of(key, "each tensor name");
+    if (!py::isinstance<py::array>(value)) fail_model("tensor '" + name + "' must be a NumPy array");
+    const auto array = py::reinterpret_borrow<py::array>(value);
+    TensorView view{};
+    if (array.dtype().is(py::dtype::of<uint8_t>())) view.type = TensorView::Type::kU8;
+    else if (array.dtype().is(py::dtype::of<int8_t>())) view.type = TensorView::Type::kI8;
+    else if (array.dtype().is(py::dtype::of<int32_t>())) view.type = TensorView::Type::kI32;
+    else fail_model("tensor '" + name + "' must be uint8, int8 or int32");
+    if (!(array.flags() & py::array::c_style)) fail_model("tensor '" + name + "' must be C-contiguous");
+    for (py::ssize_t i = 0; i < array.ndim(); ++i) view.shape.push_back(array.shape(i));
+    view.data = array.data();
+    tensors[name] = std::move(view);
+  }
+  return tensors;
+}
+
+std::unique_ptr<Program> make_program(const py::dict& inputs, const std::string& output, const py::int_& n_levels,
+                                      const py::list& ops, const py::dict& tensors, const std::string& backend) {
+  ProgramSpec spec;
+  for (const auto& [key, value] : inputs) {
+    const std::string name = text_of(key, "each input name");
+    spec.inputs[name] = integer_of(value, "channels of input '" + name + "'");
+  }
+  spec.output = output;
+  spec.n_levels = integer_of(n_levels, "n_levels");
+  spec.ops = ops_of(ops);
+  spec.tensors = tensors_of(tensors);
+  return std::make_unique<Program>(spec, find_kernels(backend));
+}
+
+void require_image(const py::array& array, const char* name, int channels) {
+  const bool ok = array.dtype().is(py::dtype::of<uint8_t>()) && array.ndim() == 3 && (array.flags() & py::array::c_style);
+  if (!ok) throw Error(ErrorCode::kType, std::string(name) + " must be a C-contiguous uint8 array [height, width, channels]; "
+                                             "use numpy.ascontiguousarray");
+  if (array.shape(2) != channels) {
+    throw Error(ErrorCode::kValue, std::string(name) + " must have " + std::to_string(channels) + " channels, got " +
+                                       std::to_string(array.shape(2)));
+  }
+  if (array.shape(0) > kMaxImageSide || array.shape(1) > kMaxImageSide) {
+    throw Error(ErrorCode::kValue, std::string(name) + " must have sides of at most " + std::to_string(kMaxImageSide));
+  }
+}
+
+using Pair = std::pair<int, int>;
+
+RunArgs run_args(Pair size, int level, Pair out_size, Pair origin, Pair region_size, int threads, size_t max_memory) {
+  return {nullptr, size.first, size.second, level, out_size.first, out_size.second, origin.first, origin.second,
+          region_size.second, region_size.first, nullptr, threads >= 1 ? threads : num_threads(), max_memory};
+}
+
+void run(const Program& program, const py::array& image, py::array out, int level, Pair out_size, Pair origin, int threads,
+         size_t max_memory) {
+  require_image(image, "image", program.in_channels());
+  require_image(out, "out", program.out_channels());
+  RunArgs args = run_args({image.shape(0), image.shape(1)}, level, out_size, origin, {out.shape(0), out.shape(1)}, threads,
+                          max_memory);
+  args.image = static_cast<const uint8_t*>(image.data());
+  args.out = static_cast<uint8_t*>(out.mutable_data());
+  const py::gil_scoped_release unlocked;
+  run_program(program, args);
+}
+
+size_t work_space(const Program& program, Pair size, Pair out_size, Pair region_size, int threads) {
+  return work_space_bytes(program, run_args(size, 0, out_size, {0, 0}, region_size, threads, 0));
+}
+
+}  // namespace
+
+void bind_program(py::module_& m) {
+  py::class_<Program>(m, "Program", "A checked integer program with its weights packed for one CPU backend.")
+      .def(py::init(&make_program), py::arg("inputs"), py::arg("output"), py::arg("n_levels"), py::arg("ops"),
+           py::arg("tensors"), py::arg("backend") = "", "Raises ModelError naming the operation that is wrong.")
+      .def_property_readonly("in_channels", &Program::in_channels)
+      .def_property_readonly("out_channels", &Program::out_channels)
+      .def_property_readonly("n_levels", &Program::n_levels)
+      .def_property_readonly("scale_log2", &Program::scale_log2, "log2 of output size over image size.")
+      .def_property_readonly("backend", [](const Program& p) { return std::string(p.kernels().name); })
+      .def("macs", &Program::macs, py::arg("height"), py::arg("width"), "Multiplications for an image of that size.")
+      .def("work_space_bytes", &work_space, py::arg("size"), py::arg("out_size"), py::arg("region_size"),
+           py::arg("threads") = 0, "Bytes that run() allocates.")
+      .def("run", &run, py::arg("image"), py::arg("out"), py::arg("level"), py::arg("out_size"),
+           py::arg("origin") = Pair{0, 0}, py::arg("threads") = 0, py::arg("max_memory") = 0,
+           "Writes the part of the result that starts at origin (x, y) and has the shape of out. Releases the GIL.");
+}
+
+}  // namespace fastcodec

@@ -1,0 +1,219 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""Packed models: integer networks in safetensors files, run by the native core.
+
+A model file holds int8 weights, int32 tables and, in its metadata, one JSON program for each task of its codec
+(`rec1_rgb`, `com2_grey`, ...). Its id is the first 8 bytes of the SHA-256 of the file; streams carry it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from .errors import ModelError
+
+MAX_FILE_BYTES = 256 << 20
+MAX_PROGRAMS = 64
+SUFFIX = ".safetensors"
+MODEL_FOLDER = Path(__file__).parent / "models"
+PATH_VARIABLE = "FASTCODEC_MODELS"
+
+Image = NDArray[np.uint8]
+
+
+class Program:
+    """One integer network, checked and packed for the CPU backend in use."""
+
+    levels: list[int]
+    """Codec qualities that the level tables were made for, ascending."""
+    channels: int
+    """Channels of the image it takes and gives."""
+    scale: float
+    """Output size over image size: 2, 1 or 0.5."""
+
+    def __init__(self, spec: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]], *, backend: str = "") -> None:
+        """Args: spec as in the model file, tensors by name. Raises ModelError naming the operation that is wrong."""
+        _require(isinstance(spec, Mapping), "program must be an object")
+        unknown = set(spec) - {"inputs", "output", "levels", "ops"}
+        _require(not unknown, f"program has unknown keys {sorted(map(str, unknown))}")
+        inputs, levels, ops = spec.get("inputs"), spec.get("levels"), spec.get("ops")
+        _require(isinstance(inputs, dict), "program: 'inputs' must be an object of name: channels")
+        _require(isinstance(spec.get("output"), str), "program: 'output' must be a name")
+        _require(isinstance(ops, list), "program: 'ops' must be a list")
+        _require(
+            isinstance(levels, list)
+            and bool(levels)
+            and all(type(q) is int for q in levels)
+            and sorted(set(levels)) == levels,
+            "program: 'levels' must be a list of ascending integers",
+        )
+        assert isinstance(levels, list)
+        self.levels = list(levels)
+        self._native = _core.Program(inputs, spec["output"], len(levels), ops, dict(tensors), backend)
+        self.channels = self._native.out_channels
+        self.scale = 2.0**self._native.scale_log2
+
+    @property
+    def native(self) -> _core.Program:
+        """The native program, for measurements."""
+        return self._native
+
+    def level_for(self, quality: int) -> int:
+        """The level (row of the level tables) whose quality is nearest; of two equally near ones the lower."""
+        return min(range(len(self.levels)), key=lambda i: abs(self.levels[i] - quality))
+
+    def run(
+        self,
+        image: Image,
+        level: int,
+        out_size: tuple[int, int],
+        *,
+        region: tuple[int, int, int, int] | None = None,
+        threads: int | None = None,
+        max_memory: int = 0,
+    ) -> Image:
+        """Runs the network.
+
+        Args:
+            image: uint8 [height, width, channels], C-contiguous.
+            level: row of the level tables, see level_for.
+            out_size: (height, width) of the whole result.
+            region: (x, y, width, height) in pixels of the result; only that part is computed. None: all of it.
+            threads: at most so many threads; None: the setting of set_num_threads.
+            max_memory: LimitError if the work space would need more bytes; 0: no limit.
+
+        Returns: uint8 [height, width, channels] of the region; the same bytes for every backend and thread count.
+        Raises: TypeError, ValueError for wrong arguments; LimitError; MemoryError.
+        """
+        x, y, width, height = region if region is not None else (0, 0, out_size[1], out_size[0])
+        if width < 1 or height < 1 or width > out_size[1] or height > out_size[0]:
+            raise ValueError(
+                f"region must be a non-empty part of the {out_size[0]} x {out_size[1]} result, got {region}"
+            )
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
+        out = np.empty((height, width, self.channels), np.uint8)
+        self._native.run(image, out, level, out_size, (x, y), threads or 0, max_memory)
+        return out
+
+
+@dataclass(frozen=True)
+class PackedModel:
+    """The networks of one codec, as loaded from one file."""
+
+    id: bytes
+    name: str
+    codec: str
+    variant: str
+    programs: dict[str, Program]
+    path: Path
+
+
+def _require(ok: bool, message: str) -> None:
+    if not ok:
+        raise ModelError(message)
+
+
+def _parse_json(text: str) -> Any:
+    def no_constant(name: str) -> Any:
+        raise ValueError(f"{name} is not JSON")
+
+    return json.loads(text, parse_constant=no_constant)
+
+
+def load(path: str | os.PathLike[str], *, backend: str = "") -> PackedModel:
+    """Loads and checks a model file. Raises ModelError for anything wrong in it, OSError if it cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    size = path.stat().st_size
+    _require(size <= MAX_FILE_BYTES, f"{path.name}: at most {MAX_FILE_BYTES} bytes expected, got {size}")
+    digest = hashlib.sha256(path.read_bytes()).digest()
+    try:
+        with safe_open(path, framework="numpy") as file:
+            meta_text = (file.metadata() or {}).get("fastcodec")
+            _require(meta_text is not None, f"{path.name}: no 'fastcodec' entry in the metadata; not a packed model")
+            tensors = {name: np.ascontiguousarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+        meta = _parse_json(meta_text)
+    except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ModelError(f"{path.name}: not a readable packed model: {error}") from error
+    try:
+        return _from_meta(meta, tensors, digest[:8], path, backend)
+    except ModelError as error:
+        raise ModelError(f"{path.name}: {error}") from error
+
+
+def _from_meta(meta: Any, tensors: dict[str, NDArray[Any]], model_id: bytes, path: Path, backend: str) -> PackedModel:
+    _require(isinstance(meta, dict), "metadata must be an object")
+    _require(meta.get("format") == 1, f"format 1 expected, got {meta.get('format')!r}; install a newer fastcodec")
+    for key in ("name", "codec", "variant"):
+        _require(isinstance(meta.get(key), str), f"'{key}' must be a string")
+    specs = meta.get("programs")
+    _require(
+        isinstance(specs, dict) and 1 <= len(specs) <= MAX_PROGRAMS,
+        f"'programs' must be an object of 1 to {MAX_PROGRAMS}",
+    )
+    programs = {}
+    for name, spec in specs.items():
+        try:
+            programs[name] = Program(spec, tensors, backend=backend)
+        except ModelError as error:
+            raise ModelError(f"program '{name}': {error}") from error
+    return PackedModel(model_id, meta["name"], meta["codec"], meta["variant"], programs, path)
+
+
+def _search_path() -> list[Path]:
+    extra = [Path(p) for p in os.environ.get(PATH_VARIABLE, "").split(os.pathsep) if p]
+    return [MODEL_FOLDER, *extra]
+
+
+@functools.lru_cache(maxsize=8)
+def _installed(folders: tuple[Path, ...]) -> dict[bytes, PackedModel]:
+    models = {}
+    for folder in folders:
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            model = load(path)
+            models.setdefault(model.id, model)
+    return models
+
+
+def installed() -> dict[bytes, PackedModel]:
+    """All models by id: those of the package, then those in the folders of FASTCODEC_MODELS. Loaded at the first call."""
+    return dict(_installed(tuple(_search_path())))
+
+
+def find(model_id: bytes) -> PackedModel:
+    """The model of that id. Raises ModelError saying where to get it."""
+    model = installed().get(model_id)
+    if model is None:
+        raise ModelError(
+            f"model {model_id.hex()} is needed and not installed; it comes with the fastcodec version that wrote the file, "
+            f"or put its {SUFFIX} file into a folder named by {PATH_VARIABLE}"
+        )
+    return model
+
+
+def by_name(name: str) -> PackedModel:
+    """The model of that name. Raises ModelError listing the names there are."""
+    for model in installed().values():
+        if model.name == name:
+            return model
+    names = ", ".join(sorted(m.name for m in installed().values())) or "none"
+    raise ModelError(f"no model named '{name}'; installed: {names}")
+
+
+def default_for(codec: str) -> PackedModel | None:
+    """The model to use for a codec where none is named: variant `fast` first, then the first by name; None if none."""
+    models = sorted((m for m in installed().values() if m.codec == codec), key=lambda m: (m.variant != "fast", m.name))
+    return models[0] if models else None

@@ -1,0 +1,247 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""Random programs, model files and images, shared by tests and benchmarks. Everything follows from a seed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+Array = np.ndarray
+CPU_BACKENDS = ("avx512", "avx2", "scalar", "reference")
+NO_QUALITIES = (50,)
+
+
+def image(height: int, width: int, channels: int = 3, seed: int = 0) -> Array:
+    """A smooth picture with edges and noise, u8 [height, width, channels]."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width]
+    planes = [
+        128 + 90 * np.sin(x / rng.uniform(5, 40) + c) * np.cos(y / rng.uniform(5, 40)) + 40 * ((x // 13 + y // 17) % 2)
+        for c in range(channels)
+    ]
+    noisy = np.stack(planes, axis=-1) + rng.normal(0, 6, (height, width, channels))
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+class ProgramBuilder:
+    """Puts a program together; each method adds one operation and returns the name of its value."""
+
+    def __init__(self, channels: int, levels: tuple[int, ...] = NO_QUALITIES, seed: int = 0, prefix: str = "") -> None:
+        self.rng = np.random.default_rng(seed)
+        self.prefix = prefix
+        self.levels = levels
+        self.inputs = {"image": channels}
+        self.ops: list[dict[str, Any]] = []
+        self.tensors: dict[str, Array] = {}
+        self.channels = {"image": channels}
+        self.dtypes = {"image": "u8"}
+
+    def _add(self, op: dict[str, Any], channels: int, dtype: str) -> str:
+        name = f"v{len(self.ops)}"
+        self.ops.append({**op, "out": name})
+        self.channels[name] = channels
+        self.dtypes[name] = dtype
+        return name
+
+    def _tensor(self, suffix: str, data: Array) -> str:
+        name = f"{self.prefix}{len(self.ops)}.{suffix}"
+        self.tensors[name] = data
+        return name
+
+    def conv(
+        self,
+        x: str,
+        out_channels: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        dtype: str = "u8",
+        add: str | None = None,
+        depthwise: bool = False,
+        extreme: bool = False,
+    ) -> str:
+        """A convolution whose results fill most of the range of `dtype`; `extreme`: all weights +-127 or -128."""
+        rng, c_in = self.rng, self.channels[x]
+        shape = (out_channels, 3, 3) if depthwise else (out_channels, kernel, kernel, c_in)
+        weight = np.clip(np.rint(rng.normal(0, 40, shape)), -128, 127)
+        if extreme:
+            weight = rng.choice([-128, 127], shape) if rng.random() < 0.5 else np.full(shape, rng.choice([-128, 127]))
+        rows = len(self.levels) if len(self.levels) > 1 and rng.random() < 0.8 else 1
+        spread = float(np.sqrt(np.prod(shape[1:]))) * 40 * 90
+        reach = {"u8": 110, "i8": 60, "i16": 700}[dtype] / spread
+        bias = rng.normal(0.3 * spread, 0.3 * spread, (rows, out_channels))
+        mult = np.clip(reach * 2.0**32 * rng.uniform(0.5, 1.5, (rows, out_channels)), 1, 2**31 - 1)
+        op: dict[str, Any] = {
+            "op": "depthwise" if depthwise else "conv", "in": [x],
+            "weight": self._tensor("w", weight.astype(np.int8)),
+            "bias": self._tensor("b", bias.astype(np.int32)),
+            "mult": self._tensor("m", mult.astype(np.int32)),
+            "stride": stride, "type": dtype,
+        }  # fmt: skip
+        if add is not None:
+            op["add"] = add
+        return self._add(op, out_channels, dtype)
+
+    def depthwise(self, x: str, **options: Any) -> str:
+        return self.conv(x, self.channels[x], depthwise=True, **options)
+
+    def unshuffle(self, x: str) -> str:
+        return self._add({"op": "pixel_unshuffle", "in": [x], "factor": 2}, self.channels[x] * 4, "u8")
+
+    def shuffle(self, x: str) -> str:
+        return self._add({"op": "pixel_shuffle", "in": [x], "factor": 2}, self.channels[x] // 4, self.dtypes[x])
+
+    def phase(self, x: str, planes: int = 1, period: int = 8) -> str:
+        table = self.rng.integers(0, 256, (2, planes, period)).astype(np.uint8)
+        return self._add(
+            {"op": "phase", "in": [x], "table": self._tensor("ph", table)}, self.channels[x] + 2 * planes, "u8"
+        )
+
+    def up2(self, x: str, dtype: str = "i16") -> str:
+        return self._add({"op": "bicubic_up2", "in": [x], "type": dtype}, self.channels[x], dtype)
+
+    def down2(self, x: str, dtype: str = "i16") -> str:
+        return self._add({"op": "bicubic_down2", "in": [x], "type": dtype}, self.channels[x], dtype)
+
+    def residual(self, d: str, base: str) -> str:
+        return self._add({"op": "residual", "in": [d, base]}, self.channels[d], "u8")
+
+    def program(self, output: str) -> dict[str, Any]:
+        return {"inputs": self.inputs, "output": output, "levels": list(self.levels), "ops": self.ops}
+
+
+def body(b: ProgramBuilder, x: str, width: int, blocks: int) -> str:
+    """3x3 convolutions, each second one with a residual connection."""
+    x = b.conv(x, width)
+    for i in range(blocks):
+        skip = x
+        x = b.conv(x, width, add=skip if i % 2 else None)
+    return x
+
+
+def restore(b: ProgramBuilder, channels: int, scale: int, width: int, blocks: int) -> str:
+    """A RecCNN: at scale 1 in half resolution by pixel-unshuffle, at scale 2 (half-size image) with bicubic upsampling."""
+    base = "image" if scale == 1 else b.up2("image")
+    x = b.unshuffle("image") if scale == 1 else "image"
+    x = body(b, b.phase(x, planes=2, period=8), width, blocks)
+    return b.residual(b.shuffle(b.conv(x, 4 * channels, dtype="i16")), base)
+
+
+def compact(b: ProgramBuilder, channels: int, width: int, blocks: int) -> str:
+    """A ComCNN of scale 2: bicubic downsampling plus a residual."""
+    x = body(b, b.unshuffle("image"), width, blocks)
+    return b.residual(b.conv(x, channels, dtype="i16"), b.down2("image"))
+
+
+def network_f(width: int = 32, blocks: int = 8, seed: int = 0) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Network F of the speed comparison: 16 -> width, `blocks` x width -> width, width -> 12 at half resolution."""
+    b = ProgramBuilder(3, seed=seed)
+    x = b.conv(b.phase(b.unshuffle("image"), planes=2), width)
+    for _ in range(blocks):
+        x = b.conv(x, width)
+    y = b.residual(b.shuffle(b.conv(x, 12, dtype="i16")), "image")
+    return b.program(y), b.tensors
+
+
+def write_model(path: Path, codec: str = "jpeg", *, variant: str = "random", width: int = 16, blocks: int = 2,
+                levels: tuple[int, ...] = (10, 30, 50, 70, 90), seed: int = 0) -> Path:  # fmt: skip
+    """Writes a packed model with random weights, shaped like the shipped ones (rec1, com2, rec2, each rgb and grey)."""
+    programs: dict[str, Any] = {}
+    tensors: dict[str, Array] = {}
+    for i, (color, channels) in enumerate((("rgb", 3), ("grey", 1))):
+        for j, kind in enumerate(("rec1", "com2", "rec2")):
+            b = ProgramBuilder(channels, levels, seed=seed + 10 * i + j, prefix=f"{kind}_{color}.")
+            if kind == "com2":
+                y = compact(b, channels, width, blocks)
+            else:
+                y = restore(b, channels, int(kind[-1]), width, blocks)
+            programs[f"{kind}_{color}"] = b.program(y)
+            tensors.update(b.tensors)
+    meta = {"format": 1, "name": f"{codec}-{variant}", "codec": codec, "variant": variant, "programs": programs}
+    save_file(tensors, path, metadata={"fastcodec": json.dumps(meta)})
+    return path
+
+
+def random_program(seed: int, max_width: int = 40) -> tuple[dict[str, Any], dict[str, Array]]:
+    """A random valid program: any operations in any order the rules allow, ending in u8."""
+    rng = np.random.default_rng(seed)
+    channels = int(rng.choice([1, 1, 3, 3, 4, int(rng.integers(1, 20))]))
+    levels = NO_QUALITIES if rng.random() < 0.5 else (20, 50, 80)
+    b = ProgramBuilder(channels, levels, seed=seed)
+
+    def width() -> int:
+        return int(rng.choice([1, 3, 8, 12, 16, 17, 31, 32, 33, int(rng.integers(1, max_width))]))
+
+    x = "image"
+    scale = (0, 0)  # (downs, ups) of the value x
+    same_scale: dict[tuple[int, int], list[str]] = {scale: []}
+    for _ in range(int(rng.integers(1, 7))):
+        downs, ups = scale
+        kind = rng.choice(
+            ["conv", "conv", "conv", "conv", "depthwise", "unshuffle", "phase", "shuffle", "up2", "down2"]
+        )
+        if kind in ("unshuffle", "phase", "up2", "down2") and b.dtypes[x] != "u8":
+            kind = "conv"
+        if kind == "shuffle" and (b.channels[x] % 4 or ups):
+            kind = "conv"
+        if kind in ("unshuffle", "down2") and (downs >= 2 or b.channels[x] > 32):
+            kind = "conv"
+        if kind == "up2" and ups:
+            kind = "conv"
+        if kind in ("conv", "depthwise"):
+            if b.dtypes[x] == "i16":  # cannot be read by a convolution
+                x = "image"
+                downs, ups = 0, 0
+            stride = 2 if rng.random() < 0.2 and downs < 2 else 1
+            if stride == 2:
+                downs, ups = (downs, ups - 1) if ups else (downs + 1, 0)
+            out = b.channels[x] if kind == "depthwise" else width()
+            adds = [v for v in same_scale.get((downs, ups), []) if b.channels[v] == out]
+            x = b.conv(x, out, kernel=int(rng.choice([1, 3])) if kind == "conv" else 3, stride=stride,
+                       dtype=str(rng.choice(["u8", "u8", "i8", "i16"])), depthwise=kind == "depthwise",
+                       add=str(rng.choice(adds)) if adds and rng.random() < 0.7 else None, extreme=rng.random() < 0.2)  # fmt: skip
+        elif kind == "unshuffle" or kind == "down2":
+            downs, ups = (downs, ups - 1) if ups else (downs + 1, 0)
+            x = b.unshuffle(x) if kind == "unshuffle" else b.down2(x, str(rng.choice(["u8", "i16"])))
+        elif kind == "shuffle" or kind == "up2":
+            ups += 1
+            x = b.shuffle(x) if kind == "shuffle" else b.up2(x, str(rng.choice(["u8", "i16"])))
+        else:
+            x = b.phase(x, planes=int(rng.integers(1, 4)), period=int(rng.integers(1, 20)))
+        scale = (downs, ups)
+        same_scale.setdefault(scale, []).append(x)
+    if b.dtypes[x] == "i16":
+        x = b.residual(x, x)
+    elif b.dtypes[x] == "i8":
+        x = b.conv(x, width())
+    return prune(b.program(x)), b.tensors
+
+
+def prune(program: dict[str, Any]) -> dict[str, Any]:
+    """Drops operations whose values nothing reads."""
+    wanted, kept = {program["output"]}, []
+    for op in reversed(program["ops"]):
+        if op["out"] in wanted:
+            wanted.update(op["in"])
+            wanted.update([op["add"]] if "add" in op else [])
+            kept.append(op)
+    return {**program, "ops": kept[::-1]}
+
+
+def out_size(program: dict[str, Any], height: int, width: int) -> tuple[int, int]:
+    """Size of the result for an image of that size (the largest, where `residual` may crop)."""
+    size: dict[str, tuple[int, int]] = dict.fromkeys(program["inputs"], (height, width))
+    for op in program["ops"]:
+        sizes = [size[name] for name in op["in"]]
+        h, w = min(s[0] for s in sizes), min(s[1] for s in sizes)
+        if op["op"] in ("pixel_unshuffle", "bicubic_down2") or op.get("stride") == 2:
+            h, w = -(-h // 2), -(-w // 2)
+        elif op["op"] in ("pixel_shuffle", "bicubic_up2"):
+            h, w = 2 * h, 2 * w
+        size[op["out"]] = (h, w)
+    return size[program["output"]]
