@@ -142,6 +142,23 @@ def test_pareto_front_and_value_at_rate() -> None:
     assert metrics.value_at_rate(JPEG, 9.0) is None
 
 
+def test_best_of_is_the_lower_envelope() -> None:
+    flat, steep = [(0.1, 30.0), (1.6, 34.0)], [(0.2, 29.0), (0.8, 37.0)]  # log rate is linear in quality
+    best = metrics.best_of([flat, steep])
+    for rate, quality in best:
+        rates = [0.1 * 2 ** (quality - 30)] if 30 <= quality <= 34 else []
+        rates += [0.2 * 2 ** ((quality - 29) / 4)] if 29 <= quality <= 37 else []
+        assert rate == pytest.approx(min(rates))
+    assert best[0] == pytest.approx((0.1, 30.0))  # below 30 only the steep curve goes on, at a higher rate
+    assert best[-1] == pytest.approx((0.8, 37.0))
+    crossing = [(0.12, 25.0), (0.3, 27.0), (0.6, 31.0), (1.2, 36.0)]
+    against_best = metrics.bd_rate(metrics.best_of([JPEG, crossing]), VTM, rates=(0.2, 1.0))
+    assert against_best > max(metrics.bd_rate(curve, VTM, rates=(0.2, 1.0)) for curve in (JPEG, crossing))
+    assert metrics.bd_rate(metrics.best_of([JPEG]), JPEG) == pytest.approx(0, abs=0.01)
+    worse = [(1.3 * rate, quality - 0.01) for rate, quality in JPEG]
+    assert metrics.bd_rate(metrics.best_of([worse, JPEG]), JPEG) == pytest.approx(0, abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("points", "message"),
     [

@@ -374,7 +374,7 @@ def _compare(
     files = {}
     if keep:
         stem = "stdin" if name == "-" else Path(name).stem
-        files = {keep / f"{stem}.{entry.key}{entry.extension}": entry.data for entry in found.entries}
+        files = {keep / f"{stem}{entry.ending}": entry.data for entry in found.entries}
     for path in files:
         terminal.may_write(path, force)
     for path, data in {**files, page: text.encode("utf-8")}.items():

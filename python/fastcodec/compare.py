@@ -51,7 +51,7 @@ class Entry:
     encode_s: float
     decode_s: float
     wrapped: bool
-    extension: str
+    ending: str
     decoded: metrics.Image = dataclasses.field(repr=False)
     data: Bytes = dataclasses.field(repr=False)
 
@@ -222,7 +222,7 @@ def _entry(
         encode_s=seconds,
         decode_s=decode_s,
         wrapped=method.wrapped,
-        extension=".fcd" if method.wrapped else by_name(codec).extension,
+        ending=f".{codec}.fcd" if method.wrapped else by_name(codec).extension,
         decoded=decoded,
         data=data,
     )

@@ -245,16 +245,39 @@ def bd_psnr(
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The (rate, quality) points that no other point beats, by rising rate.
+    """The (rate, quality) points of one curve that no other point beats, by rising rate.
 
-    A point goes when another has no higher rate and no lower quality. The front of several
-    curves is "the best of them at each rate".
+    A point goes when another has no higher rate and no lower quality.
     """
     front: list[tuple[float, float]] = []
     for rate, quality in sorted(points, key=lambda point: (point[0], -point[1])):
         if not front or quality > front[-1][1]:
             front.append((rate, quality))
     return front
+
+
+def best_of(curves: Sequence[Sequence[tuple[float, float]]], n_samples: int = 512) -> list[tuple[float, float]]:
+    """The best of several curves at each quality: the lowest of their PCHIP log rates.
+
+    (The Pareto front of the measured points would be worse than that: between two points of the
+    better curve it would pass through points of the worse one.)
+
+    Args:
+        curves: each a list of points as for `bd_rate`.
+        n_samples: points of the result over the whole range of qualities, before those that are
+            beaten where a curve begins or ends are dropped.
+
+    Raises:
+        ValueError: bad points.
+    """
+    fits = [(quality, _Pchip(quality, np.log(rate))) for rate, quality in (_curve(c, "curve") for c in curves)]
+    ends = [float(end) for quality, _ in fits for end in (quality[0], quality[-1])]
+    points = []
+    for at in sorted({*np.linspace(min(ends), max(ends), n_samples).tolist(), *ends}):
+        rates = [fit(at) for quality, fit in fits if quality[0] <= at <= quality[-1]]
+        if rates:
+            points.append((float(np.exp(min(rates))), at))
+    return pareto_front(points)
 
 
 def value_at_rate(points: Sequence[tuple[float, float]], rate: float) -> float | None:

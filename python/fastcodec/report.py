@@ -331,8 +331,8 @@ def summary(results: Sequence[Json]) -> Json:
     """Mean curves of one codec over its images, and BD-rates of fastcodec against the bare codec.
 
     A mean point is the mean over images of bpp, of each metric and of each time at one quality.
-    The anchor of the headline is the best chroma sub-sampling at each rate: the Pareto front of the
-    bare mean curves. SSIM and MS-SSIM enter BD-rates as -10 log10(1 - x).
+    The anchor of the headline is the best chroma sub-sampling at each quality (`metrics.best_of` the
+    bare mean curves). SSIM and MS-SSIM enter BD-rates as -10 log10(1 - x).
     """
     codec = results[0]["codec"]
     curves: dict[str, list[Json]] = {}
@@ -351,7 +351,7 @@ def summary(results: Sequence[Json]) -> Json:
     anchors = _anchors(codec)
     deltas: Json = {}
     for anchor, labels in anchors.items():
-        bare = [point for label in labels for point in curves[label]]
+        bare = [curves[label] for label in labels]
         deltas[anchor] = {name: _delta(bare, curves[wrapped], name) for name in METRICS}
         deltas[anchor]["per_image_psnr_rgb"] = _per_image(results, labels, wrapped)
     return {"anchor": next(iter(anchors)), "curves": curves, "bd": deltas}
@@ -368,33 +368,35 @@ def _anchors(codec: str) -> dict[str, list[str]]:
     return found
 
 
-def _front(points: Sequence[Json], metric: str) -> list[tuple[float, float]]:
+def _curve(points: Sequence[Json], metric: str) -> list[tuple[float, float]]:
     pairs = [(point["bpp"], point[metric]) for point in points if point[metric] is not None]
     if metric in ("ssim", "ms_ssim"):
         pairs = [(rate, -10 * float(np.log10(max(1.0 - value, 1e-12)))) for rate, value in pairs]
     return metrics.pareto_front(pairs)
 
 
-def _delta(anchor: Sequence[Json], test: Sequence[Json], metric: str) -> Json | None:
+def _delta(anchors: Sequence[Sequence[Json]], test: Sequence[Json], metric: str) -> Json | None:
     """BD-rate in percent, BD-quality in dB and the quality interval; None where not measurable."""
-    curves = _front(anchor, metric), _front(test, metric)
     try:
+        bare = [_curve(points, metric) for points in anchors]
+        pair = bare[0] if len(bare) == 1 else metrics.best_of(bare), _curve(test, metric)
         return {
-            "bd_rate": metrics.bd_rate(*curves, rates=RATES),
-            "bd_db": metrics.bd_psnr(*curves, rates=RATES),
-            "interval_db": list(metrics.bd_interval(*curves, rates=RATES)),
+            "bd_rate": metrics.bd_rate(*pair, rates=RATES),
+            "bd_db": metrics.bd_psnr(*pair, rates=RATES),
+            "interval_db": list(metrics.bd_interval(*pair, rates=RATES)),
         }
     except ValueError:
         return None
 
 
-def _per_image(results: Sequence[Json], anchor: Sequence[str], wrapped: str) -> Json | None:
+def _per_image(results: Sequence[Json], anchors: Sequence[str], wrapped: str) -> Json | None:
     """Mean and extremes over images of each image's own BD-rate."""
     values = []
     for result in results:
-        bare = [point for point in result["points"] if point["method"] in anchor]
-        test = [point for point in result["points"] if point["method"] == wrapped]
-        delta = _delta(bare, test, "psnr_rgb")
+        curves: dict[str, list[Json]] = {}
+        for point in result["points"]:
+            curves.setdefault(point["method"], []).append(point)
+        delta = _delta([curves[label] for label in anchors], curves[wrapped], "psnr_rgb")
         if delta:
             values.append(delta["bd_rate"])
     if not values:
