@@ -477,6 +477,8 @@ def draw(report: Json, path: Path) -> None:
                 markersize=4,
                 linewidth=2.2 if wrapped else 1.4,
                 linestyle="-" if wrapped else "--",
+                color="#0b6bcb" if wrapped else None,
+                zorder=3 if wrapped else 2,
                 label=label,
             )
         headline = part["bd"][part["anchor"]]["psnr_rgb"]
