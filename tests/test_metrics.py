@@ -151,7 +151,7 @@ def test_best_of_is_the_lower_envelope() -> None:
         assert rate == pytest.approx(min(rates))
     assert best[0] == pytest.approx((0.1, 30.0))  # below 30 only the steep curve goes on, at a higher rate
     assert best[-1] == pytest.approx((0.8, 37.0))
-    crossing = [(0.12, 25.0), (0.3, 27.0), (0.6, 31.0), (1.2, 36.0)]
+    crossing = [(0.6, 28.9), (0.7, 30.5), (0.8, 32.0), (1.0, 34.5)]
     deltas = [
         metrics.bd_rate(curve, VTM, qualities=(29, 34)) for curve in (metrics.best_of([JPEG, crossing]), JPEG, crossing)
     ]
