@@ -1,0 +1,173 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training photographs on the device, and samples that went through the real codec."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..codecs import by_name
+
+EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp"}
+
+
+class Photos:
+    """All images of a folder as one flat uint8 tensor on the training device.
+
+    Every `hold_out`-th image, in sorted order, is for validation and never drawn.
+    """
+
+    def __init__(self, folder: str | Path, *, device: str = "cpu", hold_out: int = 24, min_size: int = 128) -> None:
+        files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in EXTENSIONS)
+        images = []
+        self.files: list[str] = []
+        for file in files:
+            pixels = np.asarray(Image.open(file).convert("RGB"))
+            if min(pixels.shape[:2]) >= min_size:
+                images.append(pixels)
+                self.files.append(file.relative_to(folder).as_posix())
+        if not images:
+            raise ValueError(
+                f"data folder must hold PNG or JPEG photographs of at least "
+                f"{min_size} pixels a side, got none in {folder}"
+            )
+        self.shapes = [p.shape[:2] for p in images]
+        self.offsets = np.cumsum([0] + [p.size for p in images])
+        self.flat = torch.from_numpy(np.concatenate([p.ravel() for p in images])).to(device)
+        self.train = [i for i in range(len(images)) if i % hold_out]
+        self.validation = [i for i in range(len(images)) if i % hold_out == 0]
+
+    def image(self, index: int) -> Tensor:
+        """uint8 [H, W, 3], a view."""
+        h, w = self.shapes[index]
+        start = int(self.offsets[index])
+        return self.flat[start : start + h * w * 3].view(h, w, 3)
+
+    def crop(self, rng: random.Random, size: int) -> Tensor:
+        """A random square of a random training image, flipped and transposed at random."""
+        image = self.image(rng.choice(self.train))
+        y, x = (rng.randrange(n - size + 1) for n in image.shape[:2])
+        crop = image[y : y + size, x : x + size]
+        if rng.random() < 0.5:
+            crop = crop.flip(1)
+        return crop.transpose(0, 1) if rng.random() < 0.5 else crop
+
+
+def to_real(images: list[Tensor]) -> Tensor:
+    """uint8 [H,W,3] tensors of one size -> float [N,3,H,W] in 0..1."""
+    return torch.stack(images).permute(0, 3, 1, 2).float() / 255
+
+
+def to_bytes(images: Tensor) -> np.ndarray:
+    """float [N,3,H,W] in 0..1 -> uint8 [N,H,W,3] NumPy, rounded and clamped."""
+    grey = torch.floor(images.detach().float() * 255 + 0.5).clamp(0, 255).to(torch.uint8)
+    return grey.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def through_codec(
+    codec: str, pixels: np.ndarray, quality: int, *, subsampling: str, grey: bool = False
+) -> tuple[np.ndarray, int]:
+    """Encode and decode one uint8 [H,W,3] image with the real codec; returns pixels and bytes."""
+    entry = by_name(codec)
+    if grey:
+        pixels = np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
+    chroma = subsampling if subsampling in entry.subsamplings and not grey else "auto"
+    payload = entry.encode(np.ascontiguousarray(pixels), quality, chroma)
+    decoded = entry.decode(payload, pixels.shape)
+    return np.repeat(decoded, 3, axis=2) if grey else decoded, len(payload)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How samples are drawn: see the keys of [data] and [codec] in a training config."""
+
+    codec: str
+    qualities: tuple[int, int]
+    log_quality: bool
+    share_444: float
+    share_grey: float
+    crop: int
+    batch: int
+    reuse: int
+
+    def quality(self, rng: random.Random) -> int:
+        low, high = self.qualities
+        if self.log_quality:
+            return min(high, int(low * ((high + 1) / low) ** rng.random()))
+        return rng.randint(low, high)
+
+
+Sample = tuple[Tensor, Tensor, int]
+Compact = Callable[[Tensor, list[int]], Tensor]
+
+
+class Samples:
+    """Batches of (decoded compact image, photograph, quality) from the real codec.
+
+    A step makes batch / reuse new samples and draws the rest from the recent ones: slow codecs
+    get reuse > 1. The next batch is made in the background while the caller trains.
+    """
+
+    def __init__(self, photos: Photos, sampling: Sampling, compact: Compact, seed: int, workers: int) -> None:
+        self.photos, self.sampling, self.compact, self.seed = photos, sampling, compact, seed
+        self.recent: list[Sample] = []
+        self.pool = ThreadPoolExecutor(max(1, workers))
+        self.ahead = ThreadPoolExecutor(1)
+        self.pending: tuple[int, object] | None = None
+
+    def fresh(self, rng: random.Random, count: int) -> list[Sample]:
+        s = self.sampling
+        crops = [self.photos.crop(rng, s.crop) for _ in range(count)]
+        qualities = [s.quality(rng) for _ in crops]
+        modes = [("4:4:4" if rng.random() < s.share_444 else "4:2:0", rng.random() < s.share_grey) for _ in crops]
+        crops = [_grey(c) if grey else c for c, (_, grey) in zip(crops, modes, strict=True)]
+        with torch.no_grad():
+            compact = to_bytes(self.compact(to_real(crops), qualities))
+        jobs = [
+            self.pool.submit(through_codec, s.codec, p, q, subsampling=m, grey=g)
+            for p, q, (m, g) in zip(compact, qualities, modes, strict=True)
+        ]
+        device = self.photos.flat.device
+        return [
+            (torch.from_numpy(np.array(j.result()[0])).to(device), c, q)
+            for j, c, q in zip(jobs, crops, qualities, strict=True)
+        ]
+
+    def make(self, step: int) -> tuple[Tensor, Tensor, list[int]]:
+        rng = random.Random(f"{self.seed}/{step}")
+        s = self.sampling
+        count = s.batch if not self.recent else max(1, s.batch // s.reuse)
+        samples = self.fresh(rng, count)
+        if s.reuse > 1:
+            limit = 64 * s.batch
+            self.recent = (self.recent + samples)[-limit:]
+            samples += rng.choices(self.recent, k=s.batch - len(samples))
+        decoded, photographs, qualities = zip(*samples, strict=True)
+        return to_real(list(decoded)), to_real(list(photographs)), list(qualities)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor, list[int]]:
+        """Decoded compact [N,3,h,w], photographs [N,3,H,W] (both 0..1), qualities."""
+        if self.pending is None or self.pending[0] != step:
+            self.pending = (step, self.ahead.submit(self.make, step))
+        result = self.pending[1].result()  # type: ignore[attr-defined]
+        self.pending = (step + 1, self.ahead.submit(self.make, step + 1))
+        return result  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        for pool in (self.ahead, self.pool):
+            pool.shutdown(cancel_futures=True)
+
+
+def _grey(crop: Tensor) -> Tensor:
+    """The crop as Pillow's luma in three equal channels."""
+    luma = np.asarray(Image.fromarray(crop.cpu().contiguous().numpy()).convert("L"))
+    return torch.from_numpy(np.repeat(luma[:, :, None], 3, axis=2)).to(crop.device)

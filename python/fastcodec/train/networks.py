@@ -1,0 +1,226 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""ComCNN and RecCNN (Jiang et al. 2017, arXiv 1708.00838), in two variants each.
+
+``paper``: the shapes of the paper. ComCNN: conv3x3 c->64 ReLU, conv3x3 64->64 stride 2 ReLU,
+conv3x3 64->c. RecCNN: bicubic x2, conv3x3 c->64 ReLU, 18 x (conv3x3 64->64, BN, ReLU), conv3x3
+64->c, global residual. ``fast``: residual blocks at reduced resolution behind a pixel-unshuffle.
+
+Differences from the paper, on purpose: replicate instead of zero padding (no border artefacts);
+gains and biases selected by the codec's quality level; batch normalisation, which folds into the
+convolution anyway, is replaced by those gains, so that the trained network is the exported one.
+
+All networks take and give images as real tensors [N, C, H, W] in 0..1 and a level index [N].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from itertools import pairwise
+from typing import cast
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from .layers import PIXEL_STEP, RESIDUAL_STEP, Conv, round_ste
+from .resample import bicubic_down2, bicubic_up2
+
+
+def phase_table(period: int) -> Tensor:
+    """Position within a codec's block grid: uint8 [2 axes, 2 (cosine, sine), period]."""
+    angle = [2 * math.pi * (i + 0.5) / period for i in range(period)]
+    rows = [[round(127.5 + 127.5 * f(a)) for a in angle] for f in (math.cos, math.sin)]
+    return torch.tensor([rows, rows], dtype=torch.uint8)
+
+
+def append_phase(x: Tensor, table: Tensor) -> Tensor:
+    """Append 4 channels that hold `table` at (x mod period), then at (y mod period)."""
+    n, _, h, w = x.shape
+    t = table.to(x.device, x.dtype) * PIXEL_STEP
+    cols = t[0][:, torch.arange(w, device=x.device) % t.shape[-1]][None, :, None, :]
+    rows = t[1][:, torch.arange(h, device=x.device) % t.shape[-1]][None, :, :, None]
+    return torch.cat([x, cols.expand(n, -1, h, -1), rows.expand(n, -1, -1, w)], dim=1)
+
+
+def autocast(x: Tensor, quantised: bool) -> AbstractContextManager[object]:
+    """bf16 while training in float; the simulated integer network runs in float32."""
+    return torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=not quantised)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least float32."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+class Trunk(nn.Module):
+    """head conv, `blocks` residual blocks on one shared activation scale, tail conv."""
+
+    def __init__(self, inputs: int, outputs: int, width: int, blocks: int, levels: int) -> None:
+        super().__init__()
+        self.head = Conv(inputs, width, levels=levels)
+        self.first = nn.ModuleList(Conv(width, width, levels=levels) for _ in range(blocks))
+        self.second = nn.ModuleList(Conv(width, width, levels=levels) for _ in range(blocks))
+        self.tail = Conv(width, outputs, relu=False)
+        with torch.no_grad():
+            # Pixels are all positive: filters that sum to zero keep the first ReLU alive.
+            self.head.weight.sub_(self.head.weight.mean(dim=(1, 2, 3), keepdim=True)).mul_(3)
+            for _, conv in self.blocks():
+                conv.weight.mul_(0.3)
+            self.tail.weight.mul_(0.01)
+
+    def blocks(self) -> list[tuple[Conv, Conv]]:
+        """The two convolutions of each residual block."""
+        return cast("list[tuple[Conv, Conv]]", list(zip(self.first, self.second, strict=True)))
+
+    def forward(self, x: Tensor, level: Tensor, quantised: bool) -> Tensor:
+        """Input in 0..1, output in the same units; `quantised` simulates the integer network."""
+        if quantised:
+            stream = self.head.step()
+            x = self.head.simulate(round_ste(x / PIXEL_STEP), level, PIXEL_STEP, stream)
+            for first, second in self.blocks():
+                h = first.simulate(x, level, stream, first.step())
+                x = second.simulate(h, level, first.step(), stream, x)
+            return self.tail.simulate(x, level, stream, RESIDUAL_STEP) * RESIDUAL_STEP
+        x = self.head(x, level)
+        for first, second in self.blocks():
+            x = second(first(x, level), level, x)
+        return _wide(self.tail(x, level))
+
+
+class RecCNN(nn.Module):
+    """Reconstruction network, `fast` variant: decoded compact image -> image.
+
+    Args:
+        scale: 1, or 2 for a compact image of half size.
+        fold: pixel-unshuffle factor with respect to the output image (a multiple of `scale`).
+        period: block grid of the codec in compact pixels, 0 for none; a multiple of fold / scale.
+    """
+
+    def __init__(
+        self,
+        *,
+        scale: int,
+        levels: int,
+        colours: int = 3,
+        width: int = 32,
+        blocks: int = 4,
+        fold: int = 2,
+        period: int = 8,
+    ) -> None:
+        super().__init__()
+        self.scale, self.fold = scale, fold
+        self.unshuffle = fold // scale
+        extra = 4 if period else 0
+        self.trunk = Trunk(colours * self.unshuffle**2 + extra, colours * fold**2, width, blocks, levels)
+        table = phase_table(period // self.unshuffle) if period else torch.zeros(0)
+        self.register_buffer("phase", table, persistent=False)
+        self.phase: Tensor
+
+    def forward(self, compact: Tensor, level: Tensor, *, quantised: bool = False) -> Tensor:
+        """[N,C,h,w] -> [N,C,scale*h,scale*w]; not clamped, so that gradients pass everywhere."""
+        base = bicubic_up2(compact) if self.scale == 2 else compact
+        with autocast(compact, quantised):
+            h, w = compact.shape[-2:]
+            f = self.unshuffle
+            x = F.pad(compact, (0, -w % f, 0, -h % f), mode="replicate")
+            x = F.pixel_unshuffle(x, f)
+            if self.phase.numel():
+                x = append_phase(x, self.phase)
+            x = x.contiguous(memory_format=torch.channels_last)
+            r = F.pixel_shuffle(self.trunk(x, level, quantised), self.fold)
+        restored: Tensor = base + r[..., : base.shape[-2], : base.shape[-1]]
+        return restored
+
+
+class ComCNN(nn.Module):
+    """Compaction network, `fast` variant: image -> compact image of half size."""
+
+    def __init__(self, *, levels: int, colours: int = 3, width: int = 32, blocks: int = 2) -> None:
+        super().__init__()
+        self.trunk = Trunk(colours * 4, colours, width, blocks, levels)
+
+    def forward(self, image: Tensor, level: Tensor, *, quantised: bool = False) -> Tensor:
+        """[N,C,H,W] -> [N,C,ceil(H/2),ceil(W/2)]; not clamped."""
+        base = bicubic_down2(image)
+        with autocast(image, quantised):
+            h, w = image.shape[-2:]
+            x = F.pixel_unshuffle(F.pad(image, (0, w % 2, 0, h % 2), mode="replicate"), 2)
+            x = x.contiguous(memory_format=torch.channels_last)
+            return base + self.trunk(x, level, quantised)
+
+
+def _simulate_chain(convs: Iterable[nn.Module], x: Tensor, level: Tensor, last: float) -> Tensor:
+    """Plain chain in integers; `last` is the step of the final, signed layer."""
+    x, step = round_ste(x / PIXEL_STEP), torch.as_tensor(PIXEL_STEP)
+    for conv in convs:
+        assert isinstance(conv, Conv)
+        out = conv.step() if conv.relu else torch.as_tensor(last)
+        x, step = conv.simulate(x, level, step, out), out
+    return x * last
+
+
+class PaperComCNN(nn.Module):
+    """ComCNN with the paper's three layers; no skip connection."""
+
+    def __init__(self, *, levels: int, colours: int = 3, width: int = 64) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            [
+                Conv(colours, width, levels=levels),
+                Conv(width, width, stride=2, levels=levels),
+                Conv(width, colours, relu=False),
+            ]
+        )
+
+    def forward(self, image: Tensor, level: Tensor, *, quantised: bool = False) -> Tensor:
+        """[N,C,H,W] -> [N,C,ceil(H/2),ceil(W/2)]; not clamped."""
+        with autocast(image, quantised):
+            x = image.contiguous(memory_format=torch.channels_last)
+            if quantised:
+                return _simulate_chain(self.convs, x, level, PIXEL_STEP).clamp(0, 1)
+            for conv in self.convs:
+                x = conv(x, level)
+        return _wide(x)
+
+
+class PaperRecCNN(nn.Module):
+    """RecCNN with the paper's 20 layers; at scale 1 it works on the decoded image itself."""
+
+    def __init__(self, *, scale: int, levels: int, colours: int = 3, width: int = 64, layers: int = 20) -> None:
+        super().__init__()
+        self.scale = scale
+        widths = [colours] + [width] * (layers - 1)
+        self.convs = nn.ModuleList(Conv(a, b, levels=levels) for a, b in pairwise(widths))
+        self.tail = Conv(width, colours, relu=False)
+        with torch.no_grad():
+            self.tail.weight.mul_(0.01)
+
+    def forward(self, compact: Tensor, level: Tensor, *, quantised: bool = False) -> Tensor:
+        """[N,C,h,w] -> [N,C,scale*h,scale*w]; not clamped."""
+        x = bicubic_up2(compact, whole=True) if self.scale == 2 else compact
+        base = bicubic_up2(compact) if self.scale == 2 else compact
+        with autocast(compact, quantised):
+            x = x.contiguous(memory_format=torch.channels_last)
+            if quantised:
+                return base + _simulate_chain([*self.convs, self.tail], x, level, RESIDUAL_STEP)
+            for conv in self.convs:
+                x = conv(x, level)
+            return base + _wide(self.tail(x, level))
+
+
+def make_rec(variant: str, *, scale: int, levels: int, period: int, **options: int) -> nn.Module:
+    """RecCNN by variant name (``fast`` or ``paper``)."""
+    if variant == "paper":
+        return PaperRecCNN(scale=scale, levels=levels, **options)
+    return RecCNN(scale=scale, levels=levels, period=period, **options)
+
+
+def make_com(variant: str, *, levels: int, **options: int) -> nn.Module:
+    """ComCNN by variant name (``fast`` or ``paper``)."""
+    if variant == "paper":
+        return PaperComCNN(levels=levels, **options)
+    return ComCNN(levels=levels, **options)

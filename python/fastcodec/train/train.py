@@ -1,0 +1,410 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop: stages that train one network while the other is frozen, or both.
+
+``train = "rec"``  RecCNN learns on images that went through ComCNN and the real codec (Jiang et
+                   al. 2017, eq. 2); ComCNN is frozen.
+``train = "com"``  ComCNN learns through the frozen RecCNN and the differentiable stand-in for the
+                   codec (eq. 1, with a rate term).
+``train = "joint"`` both learn through the stand-in (the end-to-end scheme).
+Alternating "com" and "rec" stages is the paper's scheme. ``quantised = true`` simulates the integer
+network (quantisation-aware training).
+
+A run is one config file and one folder. The networks of scale 1 and of scale 2 do not depend on each
+other: each scale has its own stages and checkpoint, and two processes may train them side by side.
+A run that is started again goes on from its checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from . import networks
+from .data import Photos, Samples, Sampling, through_codec, to_bytes, to_real
+from .export import export
+from .layers import Conv
+from .losses import codec_stand_in, reconstruction_loss
+from .resample import bicubic_down2
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CHECKPOINT_SECONDS = 120.0
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the last good checkpoint is kept."""
+
+
+@dataclass
+class Run:
+    """Everything a stage needs: config, networks, data, place in the schedule."""
+
+    config: dict[str, Any]
+    folder: Path
+    device: torch.device
+    photos: Photos
+    scale: int
+    nets: dict[str, nn.Module]
+    stage: int = 0
+    step: int = 0
+    resume_state: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def stages(self) -> list[dict[str, Any]]:
+        return [s for s in self.config["stage"] if s["scale"] == self.scale]
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / f"checkpoint_scale{self.scale}.pt"
+
+    @property
+    def levels(self) -> Tensor:
+        return torch.tensor(self.config["codec"]["levels"], dtype=torch.float32)
+
+    def level(self, qualities: list[int]) -> Tensor:
+        """Row of the nearest level for each quality, int64 [N]."""
+        q = torch.tensor(qualities, dtype=torch.float32)
+        return (q[:, None] - self.levels[None]).abs().argmin(dim=1).to(self.device)
+
+
+def load_config(path: str | Path) -> dict[str, Any]:
+    """Read a training config; a bare name means one of the shipped configs."""
+    path = Path(path)
+    if not path.exists():
+        shipped = Path(__file__).parent / "configs" / f"{path.stem}.toml"
+        if not shipped.exists():
+            names = ", ".join(sorted(p.stem for p in shipped.parent.glob("*.toml")))
+            raise ValueError(f"config must be a file or one of {names}, got {str(path)!r}")
+        path = shipped
+    config: dict[str, Any] = tomllib.loads(path.read_text())
+    return config
+
+
+def make_networks(config: dict[str, Any], scale: int) -> dict[str, nn.Module]:
+    """The networks of one scale: rec1, or rec2 and (if any stage uses it) com2."""
+    torch.manual_seed(config["seed"])
+    options = dict(config["networks"])
+    variant, levels = options.pop("variant"), len(config["codec"]["levels"])
+    com, rec = options.pop("com", {}), options.pop("rec", {})
+    nets: dict[str, nn.Module] = {
+        f"rec{scale}": networks.make_rec(variant, scale=scale, levels=levels, period=config["codec"]["period"], **rec)
+    }
+    if scale == 2 and any(s["train"] in ("com", "joint") for s in config["stage"]):
+        nets["com2"] = networks.make_com(variant, levels=levels, **com)
+    return nets
+
+
+def calibrate(net: nn.Module, inputs: list[tuple[Tensor, Tensor]]) -> None:
+    """Set every activation scale to the largest value seen (99.99 %) on `inputs`."""
+    peaks: dict[Conv, float] = {}
+
+    def record(module: nn.Module, _: object, output: Tensor) -> None:
+        assert isinstance(module, Conv)
+        top = torch.quantile(output.detach().float().flatten()[::7][: 2**24], 0.9999).item()
+        peaks[module] = max(peaks.get(module, 1e-3), top)
+
+    hooks = [m.register_forward_hook(record) for m in net.modules() if isinstance(m, Conv)]
+    with torch.no_grad():
+        for x, level in inputs:
+            net(x, level)
+    for hook in hooks:
+        hook.remove()
+    with torch.no_grad():
+        for conv, peak in peaks.items():
+            conv.log_scale.fill_(math.log(peak))
+        for trunk in (m for m in net.modules() if isinstance(m, networks.Trunk)):
+            stream = [peaks[trunk.head], *(peaks[c] for _, c in trunk.blocks())]
+            trunk.head.log_scale.fill_(math.log(max(stream)))
+
+
+def calibrated(run: Run) -> dict[str, nn.Module]:
+    """The networks, ready to export: those that no stage trained in quantised form yet get their
+    activation scales from a batch of samples (post-training quantisation)."""
+    trained = {f"{s['train']}{s['scale']}" for s in run.stages[: run.stage] if s.get("quantised")}
+    for name, net in run.nets.items():
+        if name not in trained:
+            stage = {"scale": int(name[-1])}
+            samples = open_samples(run, stage)
+            x, y, q = samples.make(-1)
+            samples.close()
+            calibrate(net, [((y if name == "com2" else x).to(run.device), run.level(q))])
+    return run.nets
+
+
+def open_samples(run: Run, stage: dict[str, Any]) -> Samples:
+    """Samples of one stage from the real codec."""
+    c, d = run.config["codec"], run.config["data"]
+    sampling = Sampling(
+        c["name"],
+        tuple(stage.get("qualities", c["qualities"])),
+        c["log_quality"],
+        stage.get("share_444", c["share_444"]),
+        c["share_grey"],
+        d["crop"],
+        d["batch"],
+        c["reuse"],
+    )
+
+    def compact(image: Tensor, qualities: list[int]) -> Tensor:
+        return compact_image(run, stage, image.to(run.device), run.level(qualities))
+
+    return Samples(
+        run.photos, sampling, compact, run.config["seed"] * 1000 + 100 * run.scale + run.stage, torch.get_num_threads()
+    )
+
+
+def compact_image(run: Run, stage: dict[str, Any], image: Tensor, level: Tensor) -> Tensor:
+    """What goes into the codec, [N,3,H,W] -> [N,3,h,w], not rounded."""
+    if stage["scale"] == 1:
+        return image
+    if stage.get("compact", "com") == "com":
+        return run.nets["com2"](image, level, quantised=stage.get("quantised", False))  # type: ignore[no-any-return]
+    return bicubic_down2(image)
+
+
+def rate_distortion_slopes(run: Run, stage: dict[str, Any]) -> dict[str, Tensor]:
+    """Measure the real codec on validation images: per level the mean squared error, the slope
+    -dD/dR of its curve, and the factor w from the stand-in's rate to real bits per pixel."""
+    c = run.config["codec"]
+    rec = run.nets[f"rec{stage['scale']}"]
+    size, rows = 256, []
+    mode = "4:4:4" if c["share_444"] >= 0.5 else "4:2:0"
+    flat = np.full((size // stage["scale"],) * 2 + (3,), 128, np.uint8)
+    with torch.no_grad():
+        for index, quality in enumerate(c["levels"]):
+            header = through_codec(c["name"], flat, quality, subsampling=mode)[1]
+            d = bits = units = 0.0
+            for i in run.photos.validation[:16]:
+                image = to_real([run.photos.image(i)[:size, :size]]).to(run.device)
+                if image.shape[-1] < size or image.shape[-2] < size:
+                    continue
+                level = torch.tensor([index], device=run.device)
+                compact = compact_image(run, stage, image, level)
+                pixels, length = through_codec(c["name"], to_bytes(compact)[0], quality, subsampling=mode)
+                out = rec(to_real([torch.from_numpy(np.array(pixels))]).to(run.device), level)
+                d += ((out - image) ** 2).mean().item()
+                bits += 8 * max(1, length - header)
+                units += codec_stand_in(compact, torch.tensor([quality], device=run.device), subsample=mode == "4:2:0")[
+                    1
+                ].item()
+            rows.append((d, bits, units))
+    d, bits, units = torch.tensor(rows, dtype=torch.float64).T
+    n = len(run.photos.validation[:16])
+    rate = bits / (n * size * size)
+    slope = torch.stack(
+        [
+            (d[max(i - 1, 0)] - d[min(i + 1, len(d) - 1)])
+            / n
+            / (rate[min(i + 1, len(d) - 1)] - rate[max(i - 1, 0)]).clamp_min(1e-6)
+            for i in range(len(d))
+        ]
+    )
+    return {"error": (d / n).float(), "slope": slope.clamp_min(1e-8).float(), "w": (bits / units).float()}
+
+
+def learning_rate(stage: dict[str, Any], step: int) -> float:
+    """Linear warm-up over the first 2 %, cosine to 1 % of the peak."""
+    p = step / stage["steps"]
+    peak: float = stage["lr"]
+    return peak * min(1.0, (p + 1e-4) / 0.02) * (0.01 + 0.99 * (1 + math.cos(math.pi * p)) / 2)
+
+
+def train_rec_step(run: Run, stage: dict[str, Any], samples: Samples, floor: Tensor) -> Tensor:
+    """One step of eq. 2 on images from the real codec."""
+    decoded, image, qualities = samples.batch(run.step)
+    decoded, image, level = decoded.to(run.device), image.to(run.device), run.level(qualities)
+    output = run.nets[f"rec{stage['scale']}"](decoded, level, quantised=stage.get("quantised", False))
+    return reconstruction_loss(output, image, floor[level])
+
+
+def train_com_step(run: Run, stage: dict[str, Any], samples: Samples, curve: dict[str, Tensor]) -> Tensor:
+    """One step of eq. 1 through the stand-in, with the rate at the slope of the real curve."""
+    rng = random.Random(f"{samples.seed}/{run.stage}/{run.step}")
+    s = samples.sampling
+    crops = [run.photos.crop(rng, s.crop) for _ in range(s.batch)]
+    qualities = [s.quality(rng) for _ in crops]
+    image, level = to_real(crops).to(run.device), run.level(qualities)
+    compact = compact_image(run, stage, image, level)
+    decoded, units = codec_stand_in(
+        compact, torch.tensor(qualities, device=run.device), subsample=rng.random() >= s.share_444
+    )
+    output = run.nets[f"rec{stage['scale']}"](decoded, level)
+    error = ((output - image) ** 2).mean(dim=(1, 2, 3))
+    rate = units * curve["w"][level] / (image.shape[-1] * image.shape[-2])
+    outside = ((compact - compact.clamp(0, 1)) ** 2).mean(dim=(1, 2, 3))
+    cost = error + curve["slope"][level] * rate + outside
+    mean: Tensor = (cost / curve["error"][level]).mean()
+    return mean
+
+
+def run_stage(run: Run, stage: dict[str, Any], deadline: float, log: Any) -> bool:
+    """Train one stage until its steps are done (True) or the deadline (False)."""
+    which = stage["train"]
+    names = {"rec": [f"rec{stage['scale']}"], "com": ["com2"], "joint": ["com2", f"rec{stage['scale']}"]}[which]
+    for name, net in run.nets.items():
+        net.requires_grad_(name in names)
+    samples = open_samples(run, stage)
+    if stage.get("quantised") and run.step == 0:
+        for name in names:
+            x, y, q = samples.make(-1)
+            calibrate(run.nets[name], [((y if name == "com2" else x).to(run.device), run.level(q))])
+    params = [p for n in names for p in run.nets[n].parameters()]
+    optimiser = torch.optim.Adam(params, lr=stage["lr"], betas=(0.9, 0.99))
+    average = [p.detach().clone() for p in params]
+    if run.resume_state:
+        optimiser.load_state_dict(run.resume_state["optimiser"])
+        average = [a.to(run.device) for a in run.resume_state["average"]]
+        run.resume_state = {}
+    curve = rate_distortion_slopes(run, {**stage, "quantised": False})
+    curve = {k: v.to(run.device) for k, v in curve.items()}
+    log({"stage": run.stage, "psnr_by_level": [round(-10 * math.log10(e), 3) for e in curve["error"].tolist()]})
+    smooth, saved, started = 0.0, time.monotonic(), time.monotonic()
+    while run.step < stage["steps"]:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(stage, run.step)
+        if which == "rec":
+            loss = train_rec_step(run, stage, samples, 0.05 * curve["error"])
+        else:
+            loss = train_com_step(run, stage, samples, curve)
+        if not math.isfinite(loss.item()):
+            samples.close()
+            raise TrainingError(
+                f"loss must be finite, got {loss.item()} at stage {run.stage} step "
+                f"{run.step}; the last checkpoint is in {run.folder}"
+            )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(params, 1.0)
+        optimiser.step()
+        run.step += 1
+        decay = min(0.999, run.step / (run.step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(average, [p.detach() for p in params], 1 - decay)
+        smooth = loss.item() if smooth == 0 else smooth + 0.02 * (loss.item() - smooth)
+        if run.step % 100 == 0:
+            log(
+                {
+                    "stage": run.stage,
+                    "step": run.step,
+                    "of": stage["steps"],
+                    "loss": round(smooth, 5),
+                    "lr": optimiser.param_groups[0]["lr"],
+                    "seconds": round(time.monotonic() - started, 1),
+                }
+            )
+        now = time.monotonic()
+        if now - saved > CHECKPOINT_SECONDS or now > deadline:
+            save(run, {"optimiser": optimiser.state_dict(), "average": average})
+            saved = now
+        if now > deadline and run.step < stage["steps"]:
+            samples.close()
+            return False
+    with torch.no_grad():
+        for p, a in zip(params, average, strict=True):
+            p.copy_(a)
+    samples.close()
+    return True
+
+
+def save(run: Run, extra: dict[str, Any]) -> None:
+    """Write the checkpoint; a crash in between leaves the old one."""
+    state = {"stage": run.stage, "step": run.step, "nets": {k: n.state_dict() for k, n in run.nets.items()}, **extra}
+    temporary = run.checkpoint.with_suffix(".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, run.checkpoint)
+
+
+def restore(run: Run) -> bool:
+    """Continue from the folder's checkpoint, if there is one."""
+    if not run.checkpoint.exists():
+        return False
+    state = torch.load(run.checkpoint, map_location=run.device, weights_only=True)
+    for name, net in run.nets.items():
+        net.load_state_dict(state["nets"][name])
+    run.stage, run.step = state["stage"], state["step"]
+    if "optimiser" in state:
+        run.resume_state = state
+    return True
+
+
+def train_scale(run: Run, deadline: float, log: Any) -> bool:
+    """All stages of one scale; False when the deadline came first."""
+    while run.stage < len(run.stages):
+        if not run_stage(run, run.stages[run.stage], deadline, log):
+            return False
+        run.stage, run.step = run.stage + 1, 0
+        save(run, {})
+    return True
+
+
+def main(
+    config: str | Path,
+    *,
+    data: str | Path,
+    out: str | Path,
+    budget_minutes: float = math.inf,
+    resume: bool = True,
+    scales: tuple[int, ...] = (1, 2),
+    device: str | None = None,
+    threads: int | None = None,
+    progress: Any = None,
+) -> Path:
+    """Train until every stage is done or the budget is spent; then export the packed model.
+
+    Args:
+        config: TOML file, or the name of a shipped config.
+        data: folder of photographs (searched recursively).
+        out: run folder: checkpoints, log_scale*.jsonl, config.json and the packed model.
+        budget_minutes: stop in good order after this time; start again to go on.
+        resume: go on from the folder's checkpoints; False starts anew.
+        scales: which of the config's scales to train now; the export holds all that have a
+            checkpoint.
+        progress: called with each log record (a dict).
+    Returns:
+        The packed model's path.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    deadline = time.monotonic() + budget_minutes * 60
+    loaded = load_config(config)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(loaded, indent=1))
+    photos = Photos(data, device=str(place), hold_out=loaded["data"]["hold_out"], min_size=loaded["data"]["crop"])
+    ready: dict[str, nn.Module] = {}
+    for scale in sorted({s["scale"] for s in loaded["stage"]}):
+        nets = {k: n.to(place) for k, n in make_networks(loaded, scale).items()}
+        run = Run(loaded, folder, place, photos, scale, nets)
+        found = (resume or scale not in scales) and restore(run)
+        if scale in scales:
+            with open(folder / f"log_scale{scale}.jsonl", "a", buffering=1) as file:
+
+                def log(record: dict[str, Any], file: Any = file) -> None:
+                    file.write(json.dumps(record) + "\n")
+                    if progress is not None:
+                        progress(record)
+
+                train_scale(run, deadline, log)
+        elif not found:
+            continue
+        ready |= calibrated(run)
+    path = folder / f"{loaded['name']}.safetensors"
+    export(loaded, ready, path)
+    return path

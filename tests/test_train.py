@@ -1,0 +1,239 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training: the simulated integer network is the exported one, and runs are what they say."""
+
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch", reason="training needs torch: pip install 'fastcodec[train]'")
+
+from fastcodec import packed_model  # noqa: E402
+from fastcodec.train import export, losses, networks, resample  # noqa: E402
+from fastcodec.train import train as training  # noqa: E402
+
+CONFIG = """
+name = "tiny"
+seed = 5
+[data]
+hold_out = 4
+crop = 32
+batch = 2
+[codec]
+name = "jpeg"
+qualities = [10, 80]
+log_quality = true
+levels = [10, 40, 80]
+period = 8
+share_444 = 0.3
+share_grey = 0.3
+reuse = 2
+[networks]
+variant = "fast"
+rec = { width = 8, blocks = 1, fold = 2 }
+com = { width = 8, blocks = 1 }
+[[stage]]
+train = "rec"
+scale = 1
+steps = 2
+lr = 1e-3
+[[stage]]
+train = "rec"
+scale = 1
+quantised = true
+steps = 2
+lr = 1e-4
+[[stage]]
+train = "rec"
+scale = 2
+compact = "bicubic"
+steps = 2
+lr = 1e-3
+[[stage]]
+train = "com"
+scale = 2
+steps = 2
+lr = 1e-3
+[[stage]]
+train = "joint"
+scale = 2
+steps = 2
+lr = 1e-3
+"""
+
+META = {"name": "t", "codec": {"name": "jpeg", "levels": [10, 40, 80]}, "networks": {"variant": "fast"}, "stage": []}
+NETWORKS = [
+    ("fast rec", 1), ("fast rec", 2), ("fold 4", 1), ("fast com", 2), ("paper rec", 1), ("paper rec", 2),
+    ("paper com", 2),
+]  # fmt: skip
+
+
+def texture(seed: int, height: int, width: int) -> np.ndarray:
+    """A picture with edges and slopes in three channels, uint8."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width] / 16.0
+    planes = []
+    for _ in range(3):
+        a, b, c, d = rng.uniform(0.2, 2.0, 4)
+        planes.append(np.sin(a * x + b * y) + np.sign(np.sin(c * x - d * y)) * 0.5)
+    stacked = np.stack(planes, -1)
+    return np.clip(128 + 60 * stacked + rng.normal(0, 3, stacked.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photos")
+    for i in range(6):
+        Image.fromarray(texture(i, 288 if i % 4 == 0 else 40, 300 + i)).save(path / f"{i}.png")
+    (path / "tiny.toml").write_text(CONFIG)
+    return path
+
+
+def random_network(kind: str, scale: int) -> torch.nn.Module:
+    torch.manual_seed(scale)
+    make = {
+        "fast rec": lambda: networks.make_rec("fast", scale=scale, levels=3, period=8, width=12, blocks=2),
+        "fold 4": lambda: networks.make_rec("fast", scale=scale, levels=3, period=0, fold=4, width=8, blocks=1),
+        "fast com": lambda: networks.make_com("fast", levels=3, width=12, blocks=1),
+        "paper rec": lambda: networks.make_rec("paper", scale=scale, levels=3, period=0, width=8, layers=4),
+        "paper com": lambda: networks.make_com("paper", levels=3, width=8),
+    }[kind]
+    net = make()
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            if "level" in name or name.endswith("bias"):
+                p.normal_(0, 0.05)
+            if name == "trunk.tail.weight" or name == "tail.weight":
+                p.mul_(60)
+    return net
+
+
+@pytest.mark.parametrize(("kind", "scale"), NETWORKS)
+def test_the_packed_program_equals_the_simulation_bit_for_bit(tmp_path, kind, scale):
+    net = random_network(kind, scale)
+    pixels = texture(7, 45, 61)
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].double() / 255
+    training.calibrate(net, [(x.float(), torch.tensor([1]))])
+    name = ("com" if "com" in kind else "rec") + str(scale)
+    path = tmp_path / "t.safetensors"
+    export.export(META, {name: net}, path)
+    program = packed_model.load(path).programs[f"{name}_rgb"]
+    net.double()
+    for level in range(3):
+        with torch.no_grad():
+            y = net(x, torch.tensor([level]), quantised=True)[0].permute(1, 2, 0).numpy()
+        expected = np.clip(np.floor(np.round(y * 255 * 16) / 16 + 0.5), 0, 255).astype(np.uint8)
+        found = program.run(pixels, level, expected.shape[:2])
+        np.testing.assert_array_equal(found, expected)
+    spread = np.ptp(expected.astype(int))
+    assert spread > 50, "the network must not be trivial"
+
+
+def test_the_grey_program_is_the_colour_program_on_equal_colours(tmp_path):
+    net = random_network("fast rec", 1)
+    plane = texture(3, 40, 56)[..., :1]
+    colour = np.repeat(plane, 3, axis=2)
+    x = torch.from_numpy(colour.copy()).permute(2, 0, 1)[None].float() / 255
+    training.calibrate(net, [(x, torch.tensor([1]))])
+    export.export(META, {"rec1": net}, tmp_path / "t.safetensors")
+    programs = packed_model.load(tmp_path / "t.safetensors").programs
+    grey = programs["rec1_grey"].run(plane, 1, plane.shape[:2]).astype(float)
+    rgb = programs["rec1_rgb"].run(colour, 1, plane.shape[:2]).astype(float).mean(-1, keepdims=True)
+    change = np.abs(rgb - plane).mean()
+    assert change > 1
+    assert np.abs(grey - rgb).mean() < 0.1 * change + 0.5
+
+
+def test_a_run_stops_at_its_budget_goes_on_and_repeats_exactly(folder, tmp_path):
+    def run(out, **options):
+        return training.main(folder / "tiny.toml", data=folder, out=out, device="cpu", threads=1, **options)
+
+    run(tmp_path / "a", budget_minutes=0)
+    state = torch.load(tmp_path / "a" / "checkpoint_scale1.pt", weights_only=True)
+    assert (state["stage"], state["step"]) == (0, 1)
+    run(tmp_path / "a")
+    state = torch.load(tmp_path / "a" / "checkpoint_scale1.pt", weights_only=True)
+    assert (state["stage"], state["step"]) == (2, 0)
+    for line in (tmp_path / "a" / "log_scale2.jsonl").read_text().splitlines():
+        assert "stage" in json.loads(line)
+    first, second = run(tmp_path / "b"), run(tmp_path / "c")
+    assert first.read_bytes() == second.read_bytes()
+    model = packed_model.load(first)
+    assert set(model.programs) == {f"{n}_{c}" for n in ("rec1", "rec2", "com2") for c in ("rgb", "grey")}
+    assert model.codec == "jpeg"
+
+
+def test_each_scale_trains_by_itself(folder, tmp_path):
+    for scale in (1, 2):
+        path = training.main(folder / "tiny.toml", data=folder, out=tmp_path, scales=(scale,), device="cpu", threads=1)
+    assert len(packed_model.load(path).programs) == 6
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(folder, tmp_path, monkeypatch):
+    training.main(folder / "tiny.toml", data=folder, out=tmp_path, budget_minutes=0, device="cpu", threads=1)
+    before = (tmp_path / "checkpoint_scale1.pt").read_bytes()
+    monkeypatch.setattr(training, "reconstruction_loss", lambda *_: torch.tensor(math.nan, requires_grad=True))
+    with pytest.raises(training.TrainingError, match="finite"):
+        training.main(folder / "tiny.toml", data=folder, out=tmp_path, device="cpu", threads=1)
+    assert (tmp_path / "checkpoint_scale1.pt").read_bytes() == before
+
+
+def test_training_never_changes_the_frozen_network(folder, tmp_path):
+    training.main(folder / "tiny.toml", data=folder, out=tmp_path, scales=(2,), device="cpu", threads=1)
+    config = training.load_config(folder / "tiny.toml")
+    config["stage"] = [s for s in config["stage"] if s["train"] == "com"]
+    nets = training.make_networks(config, 2)
+    photos = training.Photos(folder, hold_out=4, min_size=32)
+    run = training.Run(config, tmp_path / "none", torch.device("cpu"), photos, 2, nets)
+    (tmp_path / "none").mkdir()
+    before = {k: [p.detach().clone() for p in n.parameters()] for k, n in nets.items()}
+    assert training.run_stage(run, config["stage"][0], math.inf, lambda record: None)
+    same = {k: all(torch.equal(a, b) for a, b in zip(before[k], n.parameters(), strict=True)) for k, n in nets.items()}
+    assert same == {"rec2": True, "com2": False}
+
+
+@pytest.mark.parametrize("subsampling", ["4:2:0", "4:4:4"])
+@pytest.mark.parametrize("quality", [10, 50, 90])
+def test_the_stand_in_is_jpeg(quality, subsampling):
+    pixels = texture(1, 96, 128)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    real = np.asarray(Image.open(file)).astype(float)
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    decoded, rate = losses.codec_stand_in(x, torch.tensor([quality]), subsample=subsampling == "4:2:0")
+    found = decoded[0].permute(1, 2, 0).numpy() * 255
+    own_error = ((real - pixels) ** 2).mean()
+    assert ((found - real) ** 2).mean() < 0.05 * own_error + 0.5
+    assert rate.shape == (1,)
+
+
+def test_the_rate_of_the_stand_in_falls_with_quality_and_has_a_gradient():
+    x = (torch.from_numpy(texture(2, 64, 64)).permute(2, 0, 1)[None].float() / 255).requires_grad_()
+    rates = [losses.codec_stand_in(x, torch.tensor([q]), subsample=True)[1] for q in (10, 30, 70, 95)]
+    assert rates == sorted(rates)
+    decoded, rate = losses.codec_stand_in(x, torch.tensor([30]), subsample=True)
+    (decoded.square().sum() + rate.sum()).backward()
+    assert torch.isfinite(x.grad).all()
+    assert x.grad.abs().sum() > 0
+
+
+def test_bicubic_down_then_up_keeps_a_slope():
+    ramp = (torch.arange(64.0)[None, None, None, :].expand(1, 1, 16, -1) * 3).round() / 255
+    back = resample.bicubic_up2(resample.bicubic_down2(ramp, whole=True))
+    assert (back - ramp)[..., 8:-8].abs().max() < 1 / 255
+    odd = resample.bicubic_down2(ramp[..., :15, :63])
+    assert odd.shape == (1, 1, 8, 32)
+
+
+def test_an_empty_data_folder_is_a_clear_error(tmp_path):
+    with pytest.raises(ValueError, match="photographs"):
+        training.Photos(tmp_path)
+
+
+def test_an_unknown_config_lists_the_shipped_ones():
+    with pytest.raises(ValueError, match="jpeg_fast"):
+        training.load_config("no_such_config")
