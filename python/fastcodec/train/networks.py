@@ -150,7 +150,8 @@ class ComCNN(nn.Module):
             h, w = image.shape[-2:]
             x = F.pixel_unshuffle(F.pad(image, (0, w % 2, 0, h % 2), mode="replicate"), 2)
             x = x.contiguous(memory_format=torch.channels_last)
-            return base + self.trunk(x, level, quantised)
+            compact: Tensor = base + self.trunk(x, level, quantised)
+        return compact
 
 
 def _simulate_chain(convs: Iterable[nn.Module], x: Tensor, level: Tensor, last: float) -> Tensor:

@@ -220,7 +220,7 @@ def rate_distortion_slopes(run: Run, stage: dict[str, Any]) -> dict[str, Tensor]
 
 def learning_rate(stage: dict[str, Any], step: int) -> float:
     """Linear warm-up over the first 2 %, cosine to 1 % of the peak."""
-    p = step / stage["steps"]
+    p: float = step / stage["steps"]
     peak: float = stage["lr"]
     return peak * min(1.0, (p + 1e-4) / 0.02) * (0.01 + 0.99 * (1 + math.cos(math.pi * p)) / 2)
 
