@@ -9,5 +9,6 @@
 namespace fastcodec {
 
 void bind_program(pybind11::module_& m);
+void bind_rans(pybind11::module_& m);
 
 }  // namespace fastcodec

@@ -102,4 +102,5 @@ PYBIND11_MODULE(_core, m) {
       py::arg("n"), "Set the number of threads used where a call does not say.");
   m.def("build_info", &build_info, "Versions and options this module was built with.");
   bind_program(m);
+  bind_rans(m);
 }
