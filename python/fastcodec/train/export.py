@@ -139,7 +139,7 @@ def pack_rec(p: Packer, name: str, net: networks.RecCNN, colour: str) -> None:
     head = grey_head(trunk.head, 3, 4 if phase else 0) if grey else trunk.head
     tail = grey_tail(trunk.tail, 3) if grey else trunk.tail
     x = pack_trunk(p, name, trunk, x, head, tail, suffix)
-    x = p.op("pixel_shuffle", [x], factor=net.fold)
+    x = p.op("pixel_shuffle", [x], factor=2)
     base = p.op("bicubic_up2", ["image"], type="i16") if net.scale == 2 else "image"
     p.finish(f"{name}_{colour}", channels, p.op("residual", [x, base]))
 

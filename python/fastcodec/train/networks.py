@@ -94,28 +94,21 @@ class Trunk(nn.Module):
 class RecCNN(nn.Module):
     """Reconstruction network, `fast` variant: decoded compact image -> image.
 
+    It works at half the output's resolution: on the compact image itself at scale 2, behind a
+    pixel-unshuffle at scale 1.
+
     Args:
         scale: 1, or 2 for a compact image of half size.
-        fold: pixel-unshuffle factor with respect to the output image (a multiple of `scale`).
-        period: block grid of the codec in compact pixels, 0 for none; a multiple of fold / scale.
+        period: block grid of the codec in compact pixels (even), 0 for none.
     """
 
     def __init__(
-        self,
-        *,
-        scale: int,
-        levels: int,
-        colours: int = 3,
-        width: int = 32,
-        blocks: int = 4,
-        fold: int = 2,
-        period: int = 8,
+        self, *, scale: int, levels: int, colours: int = 3, width: int = 32, blocks: int = 4, period: int = 8
     ) -> None:
         super().__init__()
-        self.scale, self.fold = scale, fold
-        self.unshuffle = fold // scale
+        self.scale, self.unshuffle = scale, 2 // scale
         extra = 4 if period else 0
-        self.trunk = Trunk(colours * self.unshuffle**2 + extra, colours * fold**2, width, blocks, levels)
+        self.trunk = Trunk(colours * self.unshuffle**2 + extra, colours * 4, width, blocks, levels)
         table = phase_table(period // self.unshuffle) if period else torch.zeros(0)
         self.register_buffer("phase", table, persistent=False)
         self.phase: Tensor
@@ -126,12 +119,11 @@ class RecCNN(nn.Module):
         with autocast(compact, quantised):
             h, w = compact.shape[-2:]
             f = self.unshuffle
-            x = F.pad(compact, (0, -w % f, 0, -h % f), mode="replicate")
-            x = F.pixel_unshuffle(x, f)
+            x = F.pixel_unshuffle(F.pad(compact, (0, -w % f, 0, -h % f), mode="replicate"), f)
             if self.phase.numel():
                 x = append_phase(x, self.phase)
             x = x.contiguous(memory_format=torch.channels_last)
-            r = F.pixel_shuffle(self.trunk(x, level, quantised), self.fold)
+            r = F.pixel_shuffle(self.trunk(x, level, quantised), 2)
         restored: Tensor = base + r[..., : base.shape[-2], : base.shape[-1]]
         return restored
 
@@ -156,10 +148,11 @@ class ComCNN(nn.Module):
 
 def _simulate_chain(convs: Iterable[nn.Module], x: Tensor, level: Tensor, last: float) -> Tensor:
     """Plain chain in integers; `last` is the step of the final, signed layer."""
-    x, step = round_ste(x / PIXEL_STEP), torch.as_tensor(PIXEL_STEP)
+    x = round_ste(x / PIXEL_STEP)
+    step: Tensor | float = PIXEL_STEP
     for conv in convs:
         assert isinstance(conv, Conv)
-        out = conv.step() if conv.relu else torch.as_tensor(last)
+        out = conv.step() if conv.relu else last
         x, step = conv.simulate(x, level, step, out), out
     return x * last
 
