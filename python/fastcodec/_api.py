@@ -198,15 +198,17 @@ def _model(model: Any, codec: str, networks: str) -> PackedModel | None:
         if found is None and networks == "on":
             raise ModelError(f"networks='on', but there is no model for codec {codec}; pass model=, or networks='auto'")
         return found
-    if isinstance(model, os.PathLike) or (isinstance(model, str) and model.endswith(".safetensors")):
-        model = packed_model.load(model)
+    if isinstance(model, os.PathLike) or (isinstance(model, str) and model.endswith(packed_model.SUFFIX)):
+        found = packed_model.load(model)
     elif isinstance(model, str):
-        model = packed_model.by_name(model)
-    elif not isinstance(model, packed_model.PackedModel):
+        found = packed_model.by_name(model)
+    elif isinstance(model, packed_model.PackedModel):
+        found = model
+    else:
         raise TypeError(f"model must be a name, a .safetensors file or a PackedModel, got {type(model).__name__}")
-    if model.codec != codec:
-        raise ValueError(f"model {model.name} was made for codec {model.codec}, got codec={codec!r}")
-    return model
+    if found.codec != codec:
+        raise ValueError(f"model {found.name} was made for codec {found.codec}, got codec={codec!r}")
+    return found
 
 
 # ---------------------------------------------------------------- decode

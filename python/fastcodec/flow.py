@@ -109,8 +109,18 @@ def _buffer(image: Image) -> memoryview:
 # ---------------------------------------------------------------- programs of a model
 
 
+_PROGRAM_SCALES = {"rec1": 1.0, "rec2": 2.0, "com2": 0.5}
+
+
 def _program(model: PackedModel, name: str, channels: int) -> Program | None:
-    return model.programs.get(f"{name}_{'rgb' if channels == 3 else 'grey'}")
+    """The program rec1, rec2 or com2 for grey or RGB; ModelError when it is not what its name says."""
+    program = model.programs.get(f"{name}_{'rgb' if channels == 3 else 'grey'}")
+    if program is not None and (program.scale, program.channels) != (_PROGRAM_SCALES[name], channels):
+        raise ModelError(
+            f"model {model.name}: program {name} gives {program.channels} channels at scale {program.scale:g}, "
+            f"expected {channels} at {_PROGRAM_SCALES[name]:g}"
+        )
+    return program
 
 
 def _ways(settings: Settings, channels: int) -> list[_Way]:
@@ -243,7 +253,9 @@ class _Search:
                 return _psnr(trials[quality].error, self.image.size) < psnr
 
             last = _BEST_QUALITY
-            if best is not None:
+            if best is not None and best.way.scale == way.scale:
+                last = best.quality  # the same files: a better quality is a larger stream
+            elif best is not None:
                 limit = best.size
                 last = last_true(lambda q, way=way, limit=limit: len(self.pack(way, q)) < limit) or 0  # type: ignore[misc]
             if last == 0 or misses(last):
@@ -359,7 +371,9 @@ def decode_image(
     if program is None or header.networks is None:
         image = inner[y : y + h, x : x + w]
     else:
-        image = program.run(inner, header.networks.level, (header.height, header.width), region=region, threads=threads)
+        size = (header.height, header.width)
+        level, memory = header.networks.level, limits.max_memory
+        image = program.run(inner, level, size, region=region, threads=threads, max_memory=memory)
     if stream.alpha is None:
         return np.require(image, np.uint8, ["C", "W"])
     alpha = decode_alpha(stream.alpha, header.height, header.width)

@@ -1,0 +1,170 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""Writes tests/golden: streams that every later version must decode to the same pixels, and bad ones.
+
+Without --write it says which files it would change. Existing streams are never rewritten: a change of the
+bytes is a new file beside the old one, with a note under "Format" in CHANGELOG.md. Needs every inner codec.
+
+    python tests/make_golden.py [--write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cases
+import fastcodec
+import numpy as np
+from fastcodec import container
+from fastcodec._core import crc32c
+from fastcodec.codecs import CODECS
+from PIL import Image
+from test_codecs import picture
+
+GOLDEN = Path(__file__).parent / "golden"
+MODELS = GOLDEN / "models"
+MODEL = MODELS / "jpeg-golden.safetensors"
+HASHES = GOLDEN / "hashes.json"
+ERRORS = GOLDEN / "bad" / "errors.json"
+EXIF = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+
+
+def pixel_hash(data: bytes, **options: Any) -> str:
+    """SHA-256 over the shape and pixels that a stream decodes to."""
+    pixels = fastcodec.decode(data, **options)
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+
+
+def photo() -> Image.Image:
+    """A picture with EXIF (orientation 6), ICC and XMP."""
+    out = io.BytesIO()
+    image = Image.fromarray(picture(30, 44, 3))
+    image.save(
+        out, "WEBP", lossless=True, exif=EXIF, icc_profile=b"icc" * 20, xmp=b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
+    )
+    return Image.open(out)
+
+
+def untrimmed(x: np.ndarray) -> bytes:
+    """A stream that carries the inner codec's whole file, as writers do whose codec spells its head otherwise."""
+    jpeg = CODECS["jpeg"]
+    file = jpeg.encode(x, 75)
+    crc = crc32c(np.ascontiguousarray(jpeg.decode(file, x.shape)).data.cast("B"))
+    return container.write_fcd(container.Header(x.shape[1], x.shape[0], 3, jpeg.id, 75, crc), file, None, {})
+
+
+def good() -> dict[str, Callable[[], bytes]]:
+    """File name to how it is made."""
+    rgb, grey = picture(47, 61, 3), picture(47, 61, 1)
+    rgba = np.dstack([rgb, (grey > 120) * np.uint8(200)])
+    on = {"model": MODEL, "networks": "on"}
+    encode: Any = fastcodec.encode
+    streams: dict[str, Callable[[], bytes]] = {
+        f"{name}_{kind}.fcd": lambda name=name, x=x: encode(x, codec=name, quality=55, networks="off")
+        for name in CODECS
+        for kind, x in (("rgb", rgb), ("grey", grey))
+    }
+    return streams | {
+        "jpeg_444.fcd": lambda: encode(rgb, quality=80, subsampling="4:4:4", networks="off"),
+        "jpeg_untrimmed.fcd": lambda: untrimmed(rgb),
+        "jpeg_one_pixel.fcd": lambda: encode(rgb[:1, :1], networks="off"),
+        "jpeg_alpha.fcd": lambda: encode(rgba, quality=40, networks="off"),
+        "jpeg_grey_alpha_constant.fcd": lambda: encode(np.dstack([grey, grey * 0 + 7]), networks="off"),
+        "jpeg_metadata.fcd": lambda: encode(photo(), networks="off"),
+        "jpeg_rec1_rgb.fcd": lambda: encode(rgb, quality=40, scale=1, **on),
+        "jpeg_rec1_grey.fcd": lambda: encode(grey, quality=40, scale=1, **on),
+        "jpeg_rec2_rgb.fcd": lambda: encode(rgb, quality=70, scale=2, **on),
+        "jpeg_rec2_grey.fcd": lambda: encode(grey, quality=70, scale=2, **on),
+        "jpeg_rec2_alpha.fcd": lambda: encode(rgba, quality=70, scale=2, **on),
+        "plain.jpg": lambda: encode(photo(), container="jpeg", networks="off"),
+        "plain_rec1_alpha.jpg": lambda: encode(rgba, quality=50, container="jpeg", **on),
+    }
+
+
+def _fcd(payload: bytes = b"", **changes: Any) -> bytes:
+    fields = {"width": 9, "height": 8, "channels": 3, "codec": 1, "quality": 50, "inner_crc": 0, **changes}
+    return container.write_fcd(container.Header(**fields), payload, None, {})
+
+
+def _patched(name: str, at: int, value: int, header_bytes: int) -> bytes:
+    """A golden stream with one header byte changed and the header's checksum made right again."""
+    data = bytearray((GOLDEN / name).read_bytes())
+    data[at] = value
+    data[header_bytes - 4 : header_bytes] = crc32c(data[: header_bytes - 4]).to_bytes(4, "little")
+    return bytes(data)
+
+
+def bad() -> dict[str, tuple[str, Callable[[], bytes]]]:
+    """File name to the error it must give, and how it is made from the good ones."""
+    file = CODECS["jpeg"].encode(picture(8, 9, 3), 50)
+    grey = (GOLDEN / "jpeg_grey.fcd").read_bytes
+    plain = (GOLDEN / "plain.jpg").read_bytes
+    return {
+        "empty.fcd": ("TruncatedError", lambda: b""),
+        "magic_only.fcd": ("TruncatedError", lambda: b"\xfcCD"),
+        "png.fcd": ("FormatError", lambda: b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"),
+        "half.fcd": ("TruncatedError", lambda: grey()[: len(grey()) // 2]),
+        "trailing.fcd": ("FormatError", lambda: grey() + b"\0"),
+        "payload_bit.fcd": ("ChecksumError", lambda: grey()[:-9] + bytes((grey()[-9] ^ 4,)) + grey()[-8:]),
+        "header_bit.fcd": ("ChecksumError", lambda: grey()[:9] + bytes((grey()[9] ^ 1,)) + grey()[10:]),
+        "version_2.fcd": ("FormatError", lambda: _patched("jpeg_grey.fcd", 3, 2, 17)),
+        "reserved_flag.fcd": ("FormatError", lambda: _patched("jpeg_grey.fcd", 4, 0x90, 17)),
+        "half_without_networks.fcd": ("FormatError", lambda: _patched("jpeg_grey.fcd", 4, 0x18, 17)),
+        "codec_99.fcd": ("CodecError", lambda: _patched("jpeg_grey.fcd", 5, 99, 17)),
+        "wrong_codec.fcd": ("CodecError", lambda: _patched("jpeg_untrimmed.fcd", 5, 4, 17)),
+        "wrong_width.fcd": ("CodecError", lambda: _patched("jpeg_untrimmed.fcd", 6, 62, 17)),
+        "wrong_quality.fcd": ("ChecksumError", lambda: _patched("jpeg_rgb.fcd", 8, 30, 17)),
+        "quality_0.fcd": ("FormatError", lambda: _patched("jpeg_rgb.fcd", 8, 0, 17)),
+        "trimmed_heic.fcd": ("CodecError", lambda: _patched("heic_rgb.fcd", 4, 17, 17)),
+        "unknown_model.fcd": ("ModelError", lambda: _patched("jpeg_rec1_rgb.fcd", 12, 0, 26)),
+        "level_200.fcd": ("FormatError", lambda: _patched("jpeg_rec1_rgb.fcd", 9, 200, 26)),
+        "other_pixels.fcd": ("ChecksumError", lambda: _fcd(file)),
+        "no_payload.fcd": ("CodecError", lambda: _fcd()),
+        "too_many_pixels.fcd": ("LimitError", lambda: _fcd(file, width=1 << 20, height=1 << 20)),
+        "plain_cut.jpg": ("TruncatedError", lambda: plain()[:-10]),
+        "plain_changed_scan.jpg": ("ChecksumError", lambda: plain()[:-30] + bytes((plain()[-30] ^ 1,)) + plain()[-29:]),
+        "plain_changed_exif.jpg": ("ChecksumError", lambda: plain().replace(b"icciccicc", b"iccIccicc")),
+        "plain_without_us.jpg": ("FormatError", lambda: file),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="write what is missing")
+    write = parser.parse_args().write
+    os.environ["FASTCODEC_MODELS"] = str(MODELS)
+    if write:
+        for folder in (MODELS, ERRORS.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not MODEL.exists():
+            cases.write_model(MODEL, variant="golden", width=4, blocks=1, levels=(20, 40, 80))
+    hashes = json.loads(HASHES.read_text()) if HASHES.exists() else {}
+    for name, make in good().items():
+        if (GOLDEN / name).exists():
+            continue
+        print("new", name)
+        if write:
+            (GOLDEN / name).write_bytes(make())
+            hashes[name] = pixel_hash((GOLDEN / name).read_bytes())
+    errors = json.loads(ERRORS.read_text()) if ERRORS.exists() else {}
+    for name, (error, make) in bad().items():
+        if (ERRORS.parent / name).exists():
+            continue
+        print("new bad", name)
+        if write:
+            (ERRORS.parent / name).write_bytes(make())
+            errors[name] = error
+    if write:
+        HASHES.write_text(json.dumps(hashes, indent=1, sort_keys=True) + "\n")
+        ERRORS.write_text(json.dumps(errors, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,318 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""The inner codecs: every entry of the table, their trimmed payloads, hostile files."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import struct
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from fastcodec import CodecError, Error, FormatError, codecs, encode
+from fastcodec.codecs import ALPHA_CODECS, CODECS, Codec, _module_reason, by_id, by_name
+from PIL import Image
+
+ALL = [pytest.param(codec, id=codec.name) for codec in CODECS.values()]
+TRIMMED = [pytest.param(codec, id=codec.name) for codec in CODECS.values() if codec.trimmer]
+SIZES = [(1, 1), (1, 70), (61, 2), (8, 8), (17, 31), (67, 53), (64, 96)]
+
+
+def picture(height: int, width: int, channels: int, seed: int = 0) -> np.ndarray:
+    """Smooth colours with some noise: what codecs are made for."""
+    y, x = np.mgrid[:height, :width]
+    waves = [128 + 90 * np.sin(x / (9 + 3 * c) + c) * np.cos(y / (7 + c)) for c in range(channels)]
+    noise = np.random.default_rng(seed).normal(0, 4, (height, width, channels))
+    return np.clip(np.stack(waves, 2) + noise, 0, 255).astype(np.uint8)
+
+
+def usable(codec: Codec) -> Codec:
+    if reason := codec.reason():
+        pytest.skip(reason)
+    return codec
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(65025 / max(1e-9, np.mean((a.astype(float) - b) ** 2))))
+
+
+def test_ids_and_names_are_those_of_format_md() -> None:
+    names = {1: "jpeg", 2: "jpeg2000", 3: "webp", 4: "avif", 5: "heic", 6: "jxl"}
+    assert {codec.id: name for name, codec in CODECS.items()} == names
+    assert all(by_id(number) is by_name(name) for number, name in names.items())
+
+
+def test_the_four_of_pillow_are_here() -> None:
+    here = [status.name for status in codecs() if status.available]
+    assert here[:4] == ["jpeg", "jpeg2000", "webp", "avif"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("codec", ALL)
+def test_any_size_round_trips_through_its_trimmed_form(codec: Codec, channels: int) -> None:
+    usable(codec)
+    for size in SIZES:
+        x = picture(*size, channels)
+        for subsampling in codec.subsamplings or ("auto",):
+            file = codec.encode(x, 85, subsampling)
+            trimmed = codec.trim(file, x.shape, 85)
+            if trimmed is not None:
+                assert len(trimmed) < len(file)
+                assert codec.restore(memoryview(trimmed), x.shape, 85) == file
+            y = codec.decode(file, x.shape)
+            assert (y.shape, y.dtype) == (x.shape, np.uint8)
+    assert psnr(x, y) > 25
+
+
+@pytest.mark.parametrize("codec", TRIMMED)
+def test_photographs_are_trimmed_at_every_quality(codec: Codec) -> None:
+    usable(codec)
+    least = {"jpeg": 102, "jpeg2000": 112, "webp": 27, "avif": 268}[codec.name]
+    for channels in (1, 3):
+        x = picture(96, 128, channels)
+        for quality in (1, 12, 49, 50, 77, 100) if codec.name != "jpeg" else range(1, 101):
+            file = codec.encode(x, quality)
+            trimmed = codec.trim(file, x.shape, quality)
+            assert trimmed is not None
+            assert len(file) - len(trimmed) >= least
+
+
+@pytest.mark.parametrize("codec", TRIMMED)
+def test_a_foreign_file_is_not_trimmed(codec: Codec) -> None:
+    usable(codec)
+    x = picture(64, 96, 3)
+    file = codec.encode(x, 40)
+    other = codec.trim(file[:30] + bytes((file[30] ^ 1,)) + file[31:], x.shape, 40)
+    assert other is None or codec.restore(memoryview(other), x.shape, 40) != file
+    assert codec.trim(file, (64, 97, 3), 40) is None
+    assert codec.trim(b"", x.shape, 40) is None
+
+
+@pytest.mark.parametrize("codec", ALL)
+def test_bytes_and_psnr_grow_with_quality(codec: Codec) -> None:
+    usable(codec)
+    x = picture(96, 128, 3)
+    files = [codec.encode(x, quality) for quality in (1, 10, 25, 50, 75, 90, 100)]
+    sizes = [len(file) for file in files]
+    assert all(b >= a * 0.97 for a, b in itertools.pairwise(sizes))
+    assert sizes[-1] > 2 * sizes[0]
+    assert psnr(codec.decode(files[-1], x.shape), x) > psnr(codec.decode(files[0], x.shape), x) + 3
+
+
+def test_encoding_twice_gives_equal_bytes() -> None:
+    x = picture(64, 96, 3)
+    for codec in CODECS.values():
+        if not codec.reason():
+            assert codec.encode(x, 50) == codec.encode(x, 50)
+
+
+def test_jpeg_is_optimised_and_progressive() -> None:
+    file = CODECS["jpeg"].encode(picture(64, 96, 3), 50)
+    assert b"\xff\xc2" in file
+    assert file.count(b"\xff\xda") > 5
+
+
+@pytest.mark.parametrize("name", ["jpeg", "avif"])
+def test_full_chroma_is_there_when_asked_for(name: str) -> None:
+    x = picture(64, 96, 3)
+    x[:, ::2, 0] = 255
+    codec = CODECS[name]
+    full, half = (codec.decode(codec.encode(x, 95, s), x.shape) for s in ("4:4:4", "4:2:0"))
+    assert psnr(full, x) > psnr(half, x) + 3
+
+
+# ---------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("jpeg", {"smooth": 20, "restart_marker_rows": 1}),
+        ("webp", {"method": 1, "sharp_yuv": True}),
+        ("avif", {"speed": 10, "advanced": {"tune": "psnr"}}),
+        ("jpeg2000", {"progression": "RPCL"}),
+        ("heic", {"preset": "fast"}),
+        ("jxl", {"effort": 3, "decoding_speed": 1}),
+    ],
+)
+def test_options_reach_the_codec(codec: str, options: dict[str, Any]) -> None:
+    usable(CODECS[codec])
+    x = picture(96, 128, 3)
+    plain, other = encode(x, codec=codec, networks="off"), encode(x, codec=codec, networks="off", codec_options=options)
+    assert plain != other
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"speed": 3}, ValueError, "it takes: restart_marker_rows, smooth"),
+        ({"smooth": 101}, ValueError, "must be 0 to 100, got 101"),
+        ({"smooth": "1"}, TypeError, "must be int, got str"),
+        ({"smooth": True}, TypeError, "must be int, got bool"),
+    ],
+)
+def test_wrong_options_say_what_is_right(options: dict[str, Any], error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        encode(picture(8, 8, 3), codec_options=options)
+
+
+def test_wrong_choices_of_other_codecs() -> None:
+    x = picture(8, 8, 3)
+    with pytest.raises(ValueError, match="one of LRCP"):
+        encode(x, codec="jpeg2000", codec_options={"progression": "ABCD"})
+    with pytest.raises(TypeError, match="must map str to str"):
+        encode(x, codec="avif", codec_options={"advanced": {"tune": 1}})
+    with pytest.raises(ValueError, match="one of auto, 4:2:0 for codec webp"):
+        encode(x, codec="webp", subsampling="4:4:4")
+    with pytest.raises(ValueError, match="codec must be one of jpeg, "):
+        encode(x, codec="png")
+
+
+@pytest.mark.parametrize(("name", "module"), [("heic", "pillow_heif"), ("jxl", "pylibjxl")])
+def test_a_missing_codec_names_its_extra(name: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    _module_reason.cache_clear()
+    try:
+        with pytest.raises(CodecError, match=rf"{name} is not available: .*pip install 'fastcodec\[{name}\]'"):
+            encode(picture(8, 8, 3), codec=name)
+        assert not {status.name: status.available for status in codecs()}[name]
+    finally:
+        _module_reason.cache_clear()
+
+
+def test_a_side_above_the_codecs_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="20000 x 1, codec webp takes sides up to 16383"):
+        encode(np.zeros((1, 20000), np.uint8), codec="webp")
+
+
+# ---------------------------------------------------------------- hostile payloads
+
+
+@pytest.mark.parametrize("codec", ALL)
+def test_another_size_than_the_header_says(codec: Codec) -> None:
+    usable(codec)
+    file = codec.encode(picture(40, 48, 3), 50)
+    for shape in ((40, 49, 3), (41, 48, 3), (48, 40, 3), (1, 1, 3), (2000, 3000, 3)):
+        with pytest.raises(CodecError, match="the payload"):
+            codec.decode(file, shape)
+
+
+@pytest.mark.parametrize("codec", ALL)
+def test_pixels_are_not_decoded_before_the_size_is_checked(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    usable(codec)
+    file = codec.encode(picture(40, 48, 3), 50)
+
+    def never(*args: object) -> None:
+        raise AssertionError("decoded pixels of the wrong size")
+
+    from PIL import ImageFile
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", never)
+    with pytest.raises(CodecError) as caught:
+        codec.decode(file, (41, 48, 3))
+    assert not isinstance(caught.value.__cause__, AssertionError)
+
+
+@pytest.mark.parametrize("codec", ALL)
+def test_foreign_bytes(codec: Codec) -> None:
+    usable(codec)
+    for file in (
+        b"",
+        b"\0" * 100,
+        b"\xff\xd8\xff",
+        b"RIFF\x24\0\0\0WEBPVP8X" + bytes(50),
+        picture(20, 20, 3).tobytes(),
+    ):
+        with pytest.raises(CodecError):
+            codec.decode(file, (8, 8, 3))
+
+
+@pytest.mark.parametrize("codec", [*ALL, *(pytest.param(c, id=f"alpha-{c.name}") for c in ALPHA_CODECS.values())])
+def test_damaged_files_give_an_error_or_an_image_of_the_right_shape(codec: Codec) -> None:
+    usable(codec)
+    rng = np.random.default_rng(5)
+    x = picture(24, 40, 1 if codec.id == 0 else 3)
+    file = codec.encode(x, 60)
+    outcomes = set()
+    for _ in range(250):
+        damaged = bytearray(file)
+        for _ in range(rng.integers(1, 4)):
+            damaged[rng.integers(len(damaged))] = rng.integers(256)
+        try:
+            y = codec.decode(bytes(damaged[: rng.integers(len(file) // 2, len(file) + 1)]), x.shape)
+            assert (y.shape, y.dtype) == (x.shape, np.uint8)
+            outcomes.add("image")
+        except CodecError:
+            outcomes.add("error")
+    assert "error" in outcomes
+
+
+@pytest.mark.parametrize("codec", TRIMMED)
+def test_damaged_trimmed_payloads(codec: Codec) -> None:
+    usable(codec)
+    rng = np.random.default_rng(6)
+    x = picture(40, 64, 3)
+    payload = codec.trim(codec.encode(x, 60), x.shape, 60)
+    assert payload is not None
+    for number in range(150):
+        damaged = bytearray(payload[: number if number < 20 else rng.integers(1, len(payload) + 1)])
+        if damaged:
+            damaged[rng.integers(len(damaged))] = rng.integers(256)
+        with contextlib.suppress(CodecError, FormatError):
+            assert codec.decode(codec.restore(memoryview(damaged), x.shape, 60), x.shape).shape == x.shape
+    for shape in ((1 << 30, 3, 3), (3, 1 << 30, 3)):
+        with pytest.raises(Error):
+            codec.decode(codec.restore(memoryview(payload), shape, 60), shape)
+
+
+def test_restoring_what_is_never_trimmed() -> None:
+    with pytest.raises(CodecError, match="never is"):
+        CODECS["jxl"].restore(memoryview(b"abc"), (8, 8, 3), 50)
+
+
+def test_a_jpeg_of_many_scans_is_refused() -> None:
+    file = CODECS["jpeg"].encode(picture(16, 16, 1), 50)
+    at = file.rindex(b"\xff\xda")
+    bomb = file[:-2] + file[at:-2] * 200 + b"\xff\xd9"
+    with pytest.raises(CodecError, match="scans, expected at most 100"):
+        CODECS["jpeg"].decode(bomb, (16, 16, 1))
+
+
+def test_other_colour_modes_are_refused() -> None:
+    out = io.BytesIO()
+    Image.new("CMYK", (8, 8)).save(out, "JPEG")
+    with pytest.raises(CodecError, match="mode CMYK"):
+        CODECS["jpeg"].decode(out.getvalue(), (8, 8, 3))
+    colour = CODECS["jpeg"].encode(picture(8, 8, 3), 50)
+    with pytest.raises(CodecError, match=r"decoded .* 8 x 8 x 1, expected 8 x 8 x 3"):
+        CODECS["jpeg"].decode(CODECS["jpeg"].encode(picture(8, 8, 1), 50), (8, 8, 3))
+    assert CODECS["jpeg"].decode(colour, (8, 8, 1)).shape == (8, 8, 1)
+
+
+def test_animations_are_refused() -> None:
+    frames = [Image.fromarray(picture(16, 16, 3, seed)) for seed in (1, 2)]
+    for name, plugin in (("webp", "WEBP"), ("avif", "AVIF")):
+        out = io.BytesIO()
+        frames[0].save(out, plugin, save_all=True, append_images=frames[1:])
+        with pytest.raises(CodecError):
+            CODECS[name].decode(out.getvalue(), (16, 16, 3))
+
+
+def test_an_avif_whose_boxes_lie_about_its_size() -> None:
+    x = picture(40, 48, 3)
+    file = CODECS["avif"].encode(x, 50)
+    lie = file.replace(struct.pack(">II", 48, 40), struct.pack(">II", 4800, 4000))
+    assert lie != file
+    with pytest.raises(CodecError, match="payload says 40 x 48, the header 4000 x 4800"):
+        CODECS["avif"].decode(lie, (4000, 4800, 3))
+
+
+def test_a_jpeg2000_of_many_tiles_is_refused() -> None:
+    out = io.BytesIO()
+    Image.fromarray(picture(40, 48, 3)).save(out, "JPEG2000", no_jp2=True, tile_size=(8, 8))
+    with pytest.raises(CodecError, match="in one tile"):
+        CODECS["jpeg2000"].decode(out.getvalue(), (40, 48, 3))

@@ -1,0 +1,326 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""The encoder's search and the decoder's path with networks: random models, and programs that know the answer."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import cases
+import fastcodec
+import numpy as np
+import pytest
+from fastcodec import FormatError, ModelError, container, decode, encode, flow, info, packed_model
+from fastcodec.codecs import CODECS, Codec
+from fastcodec.flow import last_true, squared_error
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_codecs import picture, psnr
+
+JPEG = CODECS["jpeg"]
+LEVELS = (10, 30, 50, 70, 90)
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cases.write_model(tmp_path_factory.mktemp("models") / "jpeg-random.safetensors", levels=LEVELS)
+
+
+@pytest.fixture
+def model(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> packed_model.PackedModel:
+    """A random model of every program, installed the way a user would."""
+    monkeypatch.setenv("FASTCODEC_MODELS", str(model_file.parent))
+    return packed_model.by_name("jpeg-random")
+
+
+# ---------------------------------------------------------------- small parts
+
+
+def test_squared_error_is_exact() -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1, 1), (300, 7, 3), (513, 40, 1)):
+        a, b = rng.integers(0, 256, (2, *shape), np.uint8)
+        assert squared_error(a, b) == int(((a.astype(np.int64) - b) ** 2).sum())
+    black = np.zeros((256, 100, 3), np.uint8)
+    assert squared_error(black, black + 255) == 255 * 255 * black.size
+
+
+@given(answer=st.integers(0, 100), last=st.integers(0, 100))
+def test_last_true_finds_the_border_in_seven_calls(answer: int, last: int) -> None:
+    calls = Counter()
+
+    def test(value: int) -> bool:
+        calls[value] += 1
+        return value <= answer
+
+    assert last_true(test, last) == (min(answer, last) or None)
+    assert sum(calls.values()) <= 7
+    assert not calls or max(calls) <= last
+
+
+# ---------------------------------------------------------------- the decoder with networks
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (3, 1), (17, 31), (64, 48), (71, 97)])
+def test_decode_is_codec_then_program(
+    size: tuple[int, int], channels: int, scale: int, model: packed_model.PackedModel
+) -> None:
+    x = picture(*size, channels)
+    data = encode(x, quality=60, model=model, networks="on", scale=scale)
+    i = info(data)
+    assert (i.networks, i.scale, i.model, i.model_name) == (True, scale, model.id.hex(), "jpeg-random")
+    assert i.level == min(range(5), key=lambda row: abs(LEVELS[row] - i.quality))
+    stream = container.read(data, fastcodec.Limits())
+    shape = stream.header.inner_shape
+    file = JPEG.restore(memoryview(stream.payload), shape, i.quality)
+    program = model.programs[f"rec{scale}_{'rgb' if channels == 3 else 'grey'}"]
+    expected = program.run(JPEG.decode(file, shape), i.level, size)
+    for threads in (1, 2, None):
+        assert np.array_equal(decode(data, threads=threads).reshape(x.shape), expected)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_region_is_a_crop_of_the_restored_image(scale: int, model: packed_model.PackedModel) -> None:
+    x = np.dstack([picture(83, 101, 3), picture(83, 101, 1, 9)])
+    data = encode(x, quality=40, model=model, networks="on", scale=scale)
+    whole = decode(data)
+    assert np.array_equal(whole[..., 3], x[..., 3])
+    rng = np.random.default_rng(2)
+    for _ in range(25):
+        left, top = int(rng.integers(101)), int(rng.integers(83))
+        w, h = int(rng.integers(1, 102 - left)), int(rng.integers(1, 84 - top))
+        assert np.array_equal(decode(data, region=(left, top, w, h)), whole[top : top + h, left : left + w])
+
+
+def test_the_jpeg_container_restores_too(model: packed_model.PackedModel) -> None:
+    x = picture(40, 56, 3)
+    data = encode(x, quality=50, model=model, networks="on", container="jpeg")
+    plain = encode(x, quality=50, model=model, networks="on", scale=1)
+    assert (info(data).container, info(data).scale) == ("jpeg", 1)
+    assert np.array_equal(decode(data), decode(plain))
+
+
+def test_other_codecs_take_a_model_of_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases.write_model(tmp_path / "m.safetensors", codec="webp", width=8, blocks=1)
+    monkeypatch.setenv("FASTCODEC_MODELS", str(tmp_path))
+    data = encode(picture(40, 56, 3), codec="webp", model="webp-random", networks="on", scale=2)
+    assert (info(data).codec, info(data).scale) == ("webp", 2)
+    assert decode(data).shape == (40, 56, 3)
+
+
+# ---------------------------------------------------------------- what can be wrong with a model
+
+
+def test_an_unknown_model_is_named(model: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(picture(16, 16, 3), model=model, networks="on")
+    monkeypatch.setenv("FASTCODEC_MODELS", "")
+    with pytest.raises(ModelError, match=model.id.hex()):
+        decode(data)
+    assert info(data).model_name is None
+
+
+def test_models_that_do_not_fit(model: packed_model.PackedModel, model_file: Path, tmp_path: Path) -> None:
+    x = picture(16, 16, 3)
+    with pytest.raises(ValueError, match="made for codec jpeg, got codec='webp'"):
+        encode(x, codec="webp", model=model)
+    with pytest.raises(ModelError, match="no model named 'nobody'"):
+        encode(x, model="nobody")
+    with pytest.raises(ModelError, match="no model for codec webp"):
+        encode(x, codec="webp", networks="on")
+    assert encode(x, model=model_file, networks="on") == encode(x, model=model, networks="on")
+    foreign = tmp_path / "x.safetensors"
+    foreign.write_bytes(b"no model")
+    with pytest.raises(ModelError, match="not a readable packed model"):
+        encode(x, model=foreign)
+
+
+def with_programs(model: Any, **programs: Any) -> Any:
+    return packed_model.PackedModel(model.id, model.name, model.codec, model.variant, programs, model.path)
+
+
+def test_missing_and_mislabelled_programs(model: packed_model.PackedModel) -> None:
+    x = picture(16, 16, 3)
+    grey_only = with_programs(model, rec1_grey=model.programs["rec1_grey"])
+    with pytest.raises(ModelError, match="for a RGB image and codec jpeg: there is model jpeg-random without"):
+        encode(x, model=grey_only, networks="on")
+    assert not info(encode(x, model=grey_only)).networks
+    assert info(encode(x[..., 0], model=grey_only, networks="on")).networks
+    for name, wrong in (("rec1_rgb", "rec2_rgb"), ("rec1_rgb", "rec1_grey")):
+        with pytest.raises(ModelError, match="program rec1 gives"):
+            encode(x, model=with_programs(model, **{name: model.programs[wrong]}), networks="on")
+
+
+def test_a_stream_whose_level_or_program_is_not_there(
+    model: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = picture(16, 16, 3)
+    stream = container.read(encode(x, model=model, networks="on", scale=1), fastcodec.Limits())
+    header = stream.header
+    assert header.networks is not None
+    wrong = container.Header(
+        16, 16, 3, 1, header.quality, header.inner_crc, trimmed=True, networks=container.Networks(1, 5, model.id)
+    )
+    with pytest.raises(FormatError, match="level is 5, model jpeg-random has 5"):
+        decode(container.write_fcd(wrong, bytes(stream.payload), None, {}))
+    monkeypatch.setattr(packed_model, "find", lambda number: with_programs(model))
+    with pytest.raises(ModelError, match="no RecCNN for RGB images at scale 1/1"):
+        decode(container.write_fcd(header, bytes(stream.payload), None, {}))
+
+
+# ---------------------------------------------------------------- the search, with programs that know the answer
+
+
+class Knows:
+    """A program that pulls every picture towards `answer`: 1.0 gives it exactly, 0.0 only resizes."""
+
+    def __init__(self, answer: np.ndarray, strength: float, scale: float) -> None:
+        self.answer, self.strength, self.scale = answer, strength, scale
+        self.channels, self.levels = answer.shape[2], [20, 80]
+
+    def level_for(self, quality: int) -> int:
+        return int(quality > 50)
+
+    def run(self, image: np.ndarray, level: int, out_size: tuple[int, int], **options: Any) -> np.ndarray:
+        h, w = out_size
+        if self.scale == 0.5:
+            return np.ascontiguousarray(image[::2, ::2])
+        plain = image.repeat(2, 0).repeat(2, 1) if self.scale == 2 else image
+        mixed = plain[:h, :w] + self.strength * (self.answer.astype(float) - plain[:h, :w])
+        return np.rint(mixed).astype(np.uint8)
+
+
+def knowing_model(answer: np.ndarray, rec1: float, rec2: float) -> Any:
+    programs = {"rec1": Knows(answer, rec1, 1.0), "rec2": Knows(answer, rec2, 2.0), "com2": Knows(answer, 0, 0.5)}
+    named = {f"{name}_{'rgb' if answer.shape[2] == 3 else 'grey'}": program for name, program in programs.items()}
+    return packed_model.PackedModel(b"knowing!", "knows", "jpeg", "fast", named, Path())  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def knowing(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes such a model and lets the decoder find it."""
+
+    def make(answer: np.ndarray, rec1: float = 0.0, rec2: float = 0.0) -> Any:
+        model = knowing_model(answer, rec1, rec2)
+        monkeypatch.setattr(packed_model, "find", lambda number: model)
+        return model
+
+    return make
+
+
+X = picture(96, 128, 3)
+
+
+@pytest.mark.parametrize(
+    ("rec1", "rec2", "networks", "scale"), [(0, 0, False, 1), (0.5, 0, True, 1), (0.2, 0.95, True, 2)]
+)
+def test_the_best_candidate_wins(knowing: Any, rec1: float, rec2: float, networks: bool, scale: int) -> None:
+    model = knowing(X, rec1, rec2)
+    for target in ({"quality": 40}, {"target_bytes": 2500}, {"target_bpp": 1.5}, {"target_psnr": 33}):
+        i = info(encode(X, model=model, **target))
+        assert (i.networks, i.scale) == (networks, scale)
+
+
+def test_forcing_overrules_the_measurement(knowing: Any) -> None:
+    model = knowing(X, 0.5, 0.2)
+    for forced, networks, scale in (
+        ({"networks": "off"}, False, 1),
+        ({"networks": "on"}, True, 1),
+        ({"scale": 1}, True, 1),
+        ({"scale": 2}, True, 2),
+        ({"networks": "on", "scale": 2, "target_psnr": 20}, True, 2),
+        ({"networks": "on", "scale": 2, "quality": 1}, True, 2),
+    ):
+        i = info(encode(X, model=model, **forced))
+        assert (i.networks, i.scale) == (networks, scale)
+
+
+@given(quality=st.integers(1, 100), rec1=st.floats(0, 0.5), rec2=st.floats(0, 1), seed=st.integers(0, 9))
+@settings(max_examples=25, deadline=None)
+def test_auto_is_never_worse_than_off_at_the_same_payload(quality: int, rec1: float, rec2: float, seed: int) -> None:
+    x = picture(47, 60, 3, seed)
+    model = knowing_model(x, rec1, rec2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packed_model, "find", lambda number: model)
+        auto, off = encode(x, model=model, quality=quality), encode(x, networks="off", quality=quality)
+        assert info(auto).payload_bytes <= info(off).payload_bytes
+        assert psnr(decode(auto), x) >= psnr(decode(off), x)
+        budget = len(off) + 9
+        auto = encode(x, model=model, target_bytes=budget)
+        assert len(auto) <= budget
+        assert psnr(decode(auto), x) >= psnr(decode(encode(x, networks="off", target_bytes=budget)), x)
+
+
+def test_random_networks_are_switched_off(model: packed_model.PackedModel) -> None:
+    assert not info(encode(X, model=model)).networks
+
+
+@pytest.mark.parametrize("budget", [900, 1500, 4000, 10**6])
+def test_target_bytes_is_kept_and_used(budget: int) -> None:
+    data = encode(X, target_bytes=budget, networks="off")
+    assert len(data) <= budget
+    i = info(data)
+    if i.quality < 100:
+        assert len(encode(X, quality=i.quality + 1, networks="off")) > budget
+
+
+@pytest.mark.parametrize("wanted", [25.0, 31.5, 36.0])
+def test_target_psnr_is_reached_by_the_smallest_quality(wanted: float) -> None:
+    data = encode(X, target_psnr=wanted, networks="off")
+    assert psnr(decode(data), X) >= wanted
+    assert psnr(decode(encode(X, quality=info(data).quality - 1, networks="off")), X) < wanted
+
+
+def test_target_psnr_turns_to_full_chroma_only_where_it_must() -> None:
+    x = X.copy()
+    x[:, ::2, 0] = 255
+    half = encode(x, quality=100, networks="off")
+    wanted = psnr(decode(half), x) + 3
+    assert psnr(decode(encode(x, target_psnr=wanted, networks="off")), x) >= wanted
+    with pytest.raises(ValueError, match="out of reach"):
+        encode(x, target_psnr=wanted, networks="off", subsampling="4:2:0")
+
+
+def test_metadata_and_alpha_count_in_the_target() -> None:
+    alpha = np.random.default_rng(0).integers(0, 256, (96, 128, 1), np.uint8)
+    data = encode(np.dstack([X, alpha]), target_bytes=15000)
+    assert 14000 < len(data) <= 15000
+    with pytest.raises(ValueError, match="out of reach"):
+        encode(np.dstack([X, alpha]), target_bytes=5000)
+
+
+def test_the_search_is_short(knowing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Counter()
+    for name in ("encode", "decode"):
+        real = getattr(Codec, name)
+
+        def counted(*args: Any, name: str = name, real: Any = real, **kwargs: Any) -> Any:
+            calls[name] += 1
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(Codec, name, counted)
+    model = knowing(X, 0.3, 0.3)
+    for target, encodes, decodes in (
+        ({"quality": 50}, 8, 2),
+        ({"target_bytes": 3000}, 14, 3),
+        ({"target_psnr": 30}, 24, 24),
+    ):
+        calls.clear()
+        encode(X, model=model, **target)
+        assert calls["encode"] <= encodes
+        assert calls["decode"] <= decodes
+
+
+def test_encoding_twice_gives_equal_bytes(model: packed_model.PackedModel) -> None:
+    for networks in ("auto", "on"):
+        assert encode(X, model=model, networks=networks) == encode(X, model=model, networks=networks, threads=1)
+
+
+def test_psnr_of_equal_images_is_infinite() -> None:
+    flat = np.full((16, 16, 3), 128, np.uint8)
+    data = encode(flat, target_psnr=60)
+    assert math.isinf(flow._psnr(squared_error(decode(data), flat), flat.size))
