@@ -521,15 +521,22 @@ def versions() -> dict[str, str]:
     return found
 
 
-def models() -> list[dict[str, str]]:
-    """Installed packed models: id (hexadecimal), name, codec, variant."""
+def models() -> list[Json]:
+    """Installed packed models: name, codec, variant, id (hexadecimal), names of the programs, path."""
     from fastcodec import packed_model
 
     rows = [
-        {"id": model.id.hex(), "name": model.name, "codec": model.codec, "variant": model.variant}
+        {
+            "name": model.name,
+            "codec": model.codec,
+            "variant": model.variant,
+            "id": model.id.hex(),
+            "programs": sorted(model.programs),
+            "path": str(model.path),
+        }
         for model in packed_model.installed().values()
     ]
-    return sorted(rows, key=lambda row: row["name"])
+    return sorted(rows, key=lambda row: str(row["name"]))
 
 
 def commit() -> str | None:
