@@ -125,7 +125,7 @@ def body(b: ProgramBuilder, x: str, width: int, blocks: int) -> str:
 
 
 def restore(b: ProgramBuilder, channels: int, scale: int, width: int, blocks: int) -> str:
-    """A RecCNN: at scale 1 in half resolution by pixel-unshuffle, at scale 2 (half-size image) with bicubic upsampling."""
+    """A RecCNN: scale 1 works in half resolution by pixel-unshuffle; scale 2 (half-size image) has a bicubic base."""
     base = "image" if scale == 1 else b.up2("image")
     x = b.unshuffle("image") if scale == 1 else "image"
     x = body(b, b.phase(x, planes=2, period=8), width, blocks)
@@ -202,9 +202,16 @@ def random_program(seed: int, max_width: int = 40) -> tuple[dict[str, Any], dict
                 downs, ups = (downs, ups - 1) if ups else (downs + 1, 0)
             out = b.channels[x] if kind == "depthwise" else width()
             adds = [v for v in same_scale.get((downs, ups), []) if b.channels[v] == out]
-            x = b.conv(x, out, kernel=int(rng.choice([1, 3])) if kind == "conv" else 3, stride=stride,
-                       dtype=str(rng.choice(["u8", "u8", "i8", "i16"])), depthwise=kind == "depthwise",
-                       add=str(rng.choice(adds)) if adds and rng.random() < 0.7 else None, extreme=rng.random() < 0.2)  # fmt: skip
+            x = b.conv(
+                x,
+                out,
+                kernel=int(rng.choice([1, 3])) if kind == "conv" else 3,
+                stride=stride,
+                dtype=str(rng.choice(["u8", "u8", "i8", "i16"])),
+                depthwise=kind == "depthwise",
+                add=str(rng.choice(adds)) if adds and rng.random() < 0.7 else None,
+                extreme=rng.random() < 0.2,
+            )
         elif kind == "unshuffle" or kind == "down2":
             downs, ups = (downs, ups - 1) if ups else (downs + 1, 0)
             x = b.unshuffle(x) if kind == "unshuffle" else b.down2(x, str(rng.choice(["u8", "i16"])))

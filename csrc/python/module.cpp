@@ -51,10 +51,11 @@ class ByteView {
   Py_buffer view_;
 };
 
-uint32_t py_crc32c(const py::object& buffer, uint32_t seed) {
+template <uint32_t (*kFunction)(const uint8_t*, size_t, uint32_t)>
+uint32_t crc_of_buffer(const py::object& buffer, uint32_t seed) {
   const ByteView view(buffer);
   const py::gil_scoped_release unlocked;
-  return crc32c(view.data(), view.size(), seed);
+  return kFunction(view.data(), view.size(), seed);
 }
 
 py::dict build_info() {
@@ -82,7 +83,10 @@ PYBIND11_MODULE(_core, m) {
     }
   });
 
-  m.def("crc32c", &py_crc32c, py::arg("buffer"), py::arg("seed") = 0, "CRC-32C of a buffer; seed = the CRC so far.");
+  m.def("crc32c", &crc_of_buffer<crc32c>, py::arg("buffer"), py::arg("seed") = 0,
+        "CRC-32C of a buffer; seed = the CRC so far.");
+  m.def("crc32c_table", &crc_of_buffer<crc32c_table>, py::arg("buffer"), py::arg("seed") = 0,
+        "The same without the CPU's own instruction, for tests.");
   m.def(
       "backends",
       [] {

@@ -189,7 +189,7 @@ def _installed(folders: tuple[Path, ...]) -> dict[bytes, PackedModel]:
 
 
 def installed() -> dict[bytes, PackedModel]:
-    """All models by id: those of the package, then those in the folders of FASTCODEC_MODELS. Loaded at the first call."""
+    """All models by id: the package's, then those in the folders of FASTCODEC_MODELS; loaded at the first call."""
     return dict(_installed(tuple(_search_path())))
 
 
@@ -198,8 +198,8 @@ def find(model_id: bytes) -> PackedModel:
     model = installed().get(model_id)
     if model is None:
         raise ModelError(
-            f"model {model_id.hex()} is needed and not installed; it comes with the fastcodec version that wrote the file, "
-            f"or put its {SUFFIX} file into a folder named by {PATH_VARIABLE}"
+            f"model {model_id.hex()} is needed and not installed; it comes with the fastcodec version that wrote "
+            f"the file, or put its {SUFFIX} file into a folder named by {PATH_VARIABLE}"
         )
     return model
 

@@ -1,0 +1,117 @@
+"""
+Native core of fastcodec.
+"""
+from __future__ import annotations
+import collections.abc
+import numpy
+import typing
+__all__: list[str] = ['Program', 'RansTables', 'active_backend', 'backends', 'build_info', 'crc32c', 'crc32c_table', 'get_num_threads', 'rans_decode', 'rans_decode_bytes', 'rans_encode', 'rans_encode_bytes', 'rans_gaussian_tables', 'rans_info', 'rans_max_size', 'rans_scale_index', 'set_num_threads']
+class Program:
+    """
+    A checked integer program with its weights packed for one CPU backend.
+    """
+    def __init__(self, inputs: dict, output: str, n_levels: int, ops: list, tensors: dict, backend: str = '') -> None:
+        """
+        Raises ModelError naming the operation that is wrong.
+        """
+    def macs(self, height: int, width: int) -> int:
+        """
+        Multiplications for an image of that size.
+        """
+    def run(self, image: numpy.ndarray, out: numpy.ndarray, level: int, out_size: tuple[int, int], origin: tuple[int, int] = (0, 0), threads: int = 0, max_memory: int = 0) -> None:
+        """
+        Writes the part of the result that starts at origin (x, y) and has the shape of out. Releases the GIL.
+        """
+    def work_space_bytes(self, size: tuple[int, int], out_size: tuple[int, int], region_size: tuple[int, int], threads: int = 0) -> int:
+        """
+        Bytes that run() allocates.
+        """
+    @property
+    def backend(self) -> str:
+        ...
+    @property
+    def in_channels(self) -> int:
+        ...
+    @property
+    def n_levels(self) -> int:
+        ...
+    @property
+    def out_channels(self) -> int:
+        ...
+    @property
+    def scale_log2(self) -> int:
+        """
+        log2 of output size over image size.
+        """
+class RansTables:
+    """
+    Validated tables of the range coder.
+    """
+    def __init__(self, tables: collections.abc.Sequence[tuple[int, int, collections.abc.Sequence[int]]], id: str) -> None:
+        ...
+    def __len__(self) -> int:
+        ...
+    @property
+    def mirrored(self) -> bool:
+        ...
+def active_backend() -> str:
+    """
+    Name of the CPU backend in use.
+    """
+def backends() -> list[tuple[str, bool, str]]:
+    """
+    Backends, best first: (name, available, reason why not).
+    """
+def build_info() -> dict:
+    """
+    Versions and options this module was built with.
+    """
+def crc32c(buffer: typing.Any, seed: int = 0) -> int:
+    """
+    CRC-32C of a buffer; seed = the CRC so far.
+    """
+def crc32c_table(buffer: typing.Any, seed: int = 0) -> int:
+    """
+    The same without the CPU's own instruction, for tests.
+    """
+def get_num_threads() -> int:
+    """
+    Threads used where a call does not say.
+    """
+def rans_decode(data: typing.Any, index: typing.Any, tables: RansTables, out: typing.Any, item_size: int, threads: int, backend: str) -> None:
+    """
+    Fills out.
+    """
+def rans_decode_bytes(data: typing.Any, out: typing.Any, threads: int, backend: str) -> None:
+    """
+    Fills out.
+    """
+def rans_encode(symbols: typing.Any, item_size: int, index: typing.Any, tables: RansTables, chunk: int, threads: int, backend: str) -> bytes:
+    """
+    Stream of int16 or int32 symbols.
+    """
+def rans_encode_bytes(data: typing.Any, chunk: int, threads: int, backend: str) -> bytes:
+    """
+    Stream of bytes.
+    """
+def rans_gaussian_tables() -> list[tuple[int, int, list[int]]]:
+    """
+    The default tables: (low, shift, frequencies) of each.
+    """
+def rans_info(data: typing.Any) -> dict:
+    """
+    Head of a stream.
+    """
+def rans_max_size(n_symbols: int, chunk: int) -> int:
+    """
+    Bound of a stream's size.
+    """
+def rans_scale_index(keys: typing.Any, thresholds: typing.Any, out: typing.Any) -> None:
+    """
+    Fills out.
+    """
+def set_num_threads(n: int) -> None:
+    """
+    Set the number of threads used where a call does not say.
+    """
+__version__: str = '0.1.0'

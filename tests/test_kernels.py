@@ -1,0 +1,197 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""Each kernel, on every backend of this machine, against the NumPy interpreter; CRC-32C; the choice of backend."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import cases
+import interpreter
+import numpy as np
+import pytest
+from fastcodec import _core
+from fastcodec.errors import BackendError
+from fastcodec.packed_model import Program
+
+AVAILABLE = [name for name, available, _ in _core.backends() if available and name != "cuda"]
+# Around the blocks of 2, 6, 12 and 16 pixels and the chunks of 96, and some in between.
+WIDTHS = [1, 2, 3, 5, 6, 7, 11, 12, 13, 15, 16, 17, 24, 25, 95, 96, 97, 98, 130, 193]
+CHANNELS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 47, 48, 63, 64, 65, 97, 130]
+
+
+@pytest.fixture(params=AVAILABLE)
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def check(builder: cases.ProgramBuilder, output: str, image: np.ndarray, backend: str, label: str) -> None:
+    """The program gives exactly what the interpreter says; a failure names case, backend, first bad index, values."""
+    program = builder.program(output)
+    size = cases.out_size(program, *image.shape[:2])
+    for level in range(len(builder.levels)):
+        expected = interpreter.run(program, builder.tensors, image, level, size)
+        got = Program(program, builder.tensors, backend=backend).run(image, level, size, threads=1)
+        bad = np.argwhere(got != expected)
+        if len(bad):
+            at = tuple(bad[0])
+            pytest.fail(
+                f"{label} on {backend}, level {level}: {len(bad)} differ, first {at}: {got[at]} not {expected[at]}"
+            )
+
+
+def as_u8(b: cases.ProgramBuilder, x: str) -> str:
+    """Makes every bit of an i8 or i16 value visible in u8 results."""
+    if b.dtypes[x] == "i16":
+        return b.residual(x, x)  # (2 x + 8) >> 4
+    return x if b.dtypes[x] == "u8" else b.conv(x, b.channels[x], kernel=1)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (1, 1), (1, 2)])
+def test_conv_widths(backend: str, width: int, kernel: int, stride: int) -> None:
+    b = cases.ProgramBuilder(5, seed=width)
+    y = b.conv(b.conv("image", 16, kernel=1), 17, kernel=kernel, stride=stride)
+    check(b, y, cases.image(9, width, 5, seed=width), backend, f"conv {kernel}x{kernel}/{stride}, width {width}")
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_conv_channels(backend: str, channels: int) -> None:
+    b = cases.ProgramBuilder(channels, seed=channels)
+    other = CHANNELS[(3 * channels) % len(CHANNELS)]
+    y = b.conv(b.conv("image", other), channels)
+    check(b, y, cases.image(6, 14, channels), backend, f"conv {channels} -> {other} -> {channels}")
+
+
+@pytest.mark.parametrize("dtype", ["u8", "i8", "i16"])
+@pytest.mark.parametrize("add_dtype", [None, "u8", "i8", "i16"])
+@pytest.mark.parametrize("source", ["u8", "i8"])
+def test_conv_types(backend: str, dtype: str, add_dtype: str | None, source: str) -> None:
+    b = cases.ProgramBuilder(3, (10, 20, 30), seed=7)
+    x = b.conv("image", 20, dtype=source)
+    added = b.conv("image", 12, dtype=add_dtype) if add_dtype else None
+    y = as_u8(b, b.conv(x, 12, dtype=dtype, add=added))
+    check(b, y, cases.image(13, 29), backend, f"{source} -> {dtype} + {add_dtype}")
+
+
+@pytest.mark.parametrize("dtype", ["u8", "i8", "i16"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", [1, 3, 8, 15, 16, 17, 33])
+def test_depthwise(backend: str, dtype: str, stride: int, channels: int) -> None:
+    b = cases.ProgramBuilder(3, seed=channels)
+    x = b.conv("image", channels, kernel=1, dtype="i8" if channels % 2 else "u8")
+    y = as_u8(b, b.depthwise(x, stride=stride, dtype=dtype, add=x if stride == 1 else None))
+    check(b, y, cases.image(11, 23), backend, f"depthwise {channels}/{stride} -> {dtype}")
+
+
+def constant_conv(
+    weight: int, channels: int, bias: int, mult: int, dtype: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    b = cases.ProgramBuilder(channels)
+    y = b.conv("image", 3, dtype=dtype)
+    b.tensors["0.w"][:] = weight
+    b.tensors["0.b"][:] = bias
+    b.tensors["0.m"][:] = mult
+    return b.program(as_u8(b, y)), b.tensors
+
+
+@pytest.mark.parametrize("weight", [-128, 127])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_conv_extremes(backend: str, weight: int, sign: int) -> None:
+    """The largest sums of a 3x3 convolution and the largest multiplier; bias at the edge of the accumulator bound."""
+    channels = 64
+    edge = 2**31 - 1 - 9 * channels * abs(weight) * 255
+    for dtype in ("u8", "i16"):
+        program, tensors = constant_conv(weight, channels, sign * edge, 2**31 - 1, dtype)
+        for value in (0, 255):
+            image = np.full((5, 14, channels), value, np.uint8)
+            expected = interpreter.run(program, tensors, image, 0, (5, 14))
+            got = Program(program, tensors, backend=backend).run(image, 0, (5, 14))
+            np.testing.assert_array_equal(got, expected)
+
+
+def test_full_range_products(backend: str) -> None:
+    """Random 0/255 activations with weights of -128/127: where saturating byte products would show."""
+    rng = np.random.default_rng(5)
+    b = cases.ProgramBuilder(32, seed=5)
+    y = b.conv("image", 32, extreme=True)
+    b.tensors["0.w"][:] = rng.choice([-128, 127], b.tensors["0.w"].shape)
+    b.tensors["0.m"][:] = 2**32 // 30000
+    check(b, y, rng.choice([0, 255], (12, 30, 32)).astype(np.uint8), backend, "0/255 times -128/127")
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 5])
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (3, 5), (8, 16), (7, 33)])
+def test_row_kernels(backend: str, channels: int, size: tuple[int, int]) -> None:
+    picture = cases.image(*size, channels, seed=3)
+    picture[::2, ::3] = 255
+    picture[1::3, 1::2] = 0
+    for label in ("unshuffle", "phase", "up2 u8", "up2 i16", "down2 u8", "down2 i16", "shuffle u8", "shuffle i16"):
+        b = cases.ProgramBuilder(channels, seed=2)
+        if label == "unshuffle":
+            y = b.unshuffle("image")
+        elif label == "phase":
+            y = b.phase("image", planes=2, period=5)
+        elif label.startswith("shuffle"):
+            y = as_u8(b, b.shuffle(b.conv("image", 4 * channels, dtype=label.split()[1])))
+        else:
+            name, dtype = label.split()
+            y = as_u8(b, b.up2("image", dtype) if name == "up2" else b.down2("image", dtype))
+        check(b, y, picture, backend, f"{label}, {channels} channels, {size}")
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 15, 16, 17, 1000])
+def test_crc32c(n: int) -> None:
+    data = np.random.default_rng(n).integers(0, 256, n + 3).astype(np.uint8)
+    for start in (0, 1, 3):  # also misaligned
+        piece = data[start : start + n].tobytes()
+        crc = 0xFFFFFFFF
+        for byte in piece:
+            crc ^= byte
+            for _ in range(8):
+                crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+        assert _core.crc32c(data[start : start + n]) == crc ^ 0xFFFFFFFF
+        assert _core.crc32c(piece[n // 3 :], _core.crc32c(piece[: n // 3])) == crc ^ 0xFFFFFFFF
+        assert _core.crc32c_table(piece) == crc ^ 0xFFFFFFFF
+
+
+def test_crc32c_known_value() -> None:
+    assert _core.crc32c(b"123456789") == 0xE3069283  # the check value of CRC-32C in the literature
+
+
+def run_with_backend(value: str, code: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "FASTCODEC_BACKEND": value}
+    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+
+
+def test_backend_environment(backend: str) -> None:
+    done = run_with_backend(backend, "from fastcodec import _core; print(_core.active_backend())")
+    assert done.stdout.strip() == backend, done.stderr
+
+
+def test_unknown_backend() -> None:
+    done = run_with_backend("mmx", "from fastcodec import _core; _core.active_backend()")
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert "BackendError" in last
+    assert all(name in last for name in ["mmx", *AVAILABLE])
+    with pytest.raises(BackendError, match="scalar"):
+        Program(*cases.random_program(1), backend="mmx")
+
+
+def test_backends_say_why_not() -> None:
+    listed = {name: (available, reason) for name, available, reason in _core.backends()}
+    assert {"scalar", "reference", "cuda"} <= set(listed)
+    assert all(bool(reason) != available for available, reason in listed.values())
+
+
+def test_num_threads() -> None:
+    before = _core.get_num_threads()
+    _core.set_num_threads(3)
+    assert _core.get_num_threads() == 3
+    _core.set_num_threads(before)
+    with pytest.raises(ValueError, match="at least 1"):
+        _core.set_num_threads(0)

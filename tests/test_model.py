@@ -1,0 +1,366 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""Packed programs as a whole: random programs, threads, bands, regions, malformed programs, model files."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cases
+import interpreter
+import numpy as np
+import pytest
+from fastcodec import _core, packed_model
+from fastcodec.errors import LimitError, ModelError
+from fastcodec.packed_model import Program
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+AVAILABLE = [name for name, available, _ in _core.backends() if available and name != "cuda"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 70), width=st.integers(1, 70), data=st.data())
+def test_random_programs(seed: int, height: int, width: int, data: st.DataObject) -> None:
+    """Every backend, thread count and region gives what the interpreter gives."""
+    program, tensors = cases.random_program(seed)
+    rng = np.random.default_rng(seed)
+    picture = cases.image(height, width, program["inputs"]["image"], seed)
+    if rng.random() < 0.4:
+        picture = rng.choice([0, 255], picture.shape).astype(np.uint8)
+    level = int(rng.integers(len(program["levels"])))
+    out_h, out_w = cases.out_size(program, height, width)
+    expected = interpreter.run(program, tensors, picture, level, (out_h, out_w))
+    x, y = data.draw(st.integers(0, out_w - 1)), data.draw(st.integers(0, out_h - 1))
+    region = (x, y, data.draw(st.integers(1, out_w - x)), data.draw(st.integers(1, out_h - y)))
+    crop = expected[y : y + region[3], x : x + region[2]]
+    for backend in AVAILABLE:
+        native = Program(program, tensors, backend=backend)
+        for threads in (1, 2):
+            np.testing.assert_array_equal(
+                native.run(picture, level, (out_h, out_w), threads=threads), expected, backend
+            )
+            got = native.run(picture, level, (out_h, out_w), region=region, threads=threads)
+            np.testing.assert_array_equal(got, crop, f"{backend} {region}")
+
+
+def real_program(kind: str, channels: int = 3) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    b = cases.ProgramBuilder(channels, (20, 60), seed=4)
+    y = cases.compact(b, channels, 24, 3) if kind == "com2" else cases.restore(b, channels, int(kind[-1]), 24, 3)
+    return b.program(y), b.tensors
+
+
+SIZES = [(1, 1), (1, 9), (2, 2), (17, 1), (31, 37), (64, 61), (129, 200)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", ["rec1", "rec2", "com2"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_codec_networks(kind: str, size: tuple[int, int], channels: int) -> None:
+    """Networks shaped like the shipped ones, at odd sizes, with the sizes their codec asks for."""
+    program, tensors = real_program(kind, channels)
+    h, w = size
+    small = (-(-h // 2), -(-w // 2))
+    picture = cases.image(*(small if kind == "rec2" else size), channels)
+    out = small if kind == "com2" else size
+    for level in (0, 1):
+        expected = interpreter.run(program, tensors, picture, level, out)
+        for backend in AVAILABLE:
+            got = Program(program, tensors, backend=backend).run(picture, level, out, threads=2)
+            np.testing.assert_array_equal(got, expected, backend)
+
+
+@pytest.mark.parametrize("size", [(37, 3000), (900, 40), (500, 1500)])
+def test_strips_and_bands(size: tuple[int, int]) -> None:
+    """Sizes that are cut into several strips and bands: the cuts do not show."""
+    program, tensors = real_program("rec1")
+    picture = cases.image(*size)
+    expected = interpreter.run(program, tensors, picture, 1, size)
+    for backend in AVAILABLE[:2]:
+        native = Program(program, tensors, backend=backend)
+        for threads in (1, 2, 5):
+            np.testing.assert_array_equal(native.run(picture, 1, size, threads=threads), expected)
+
+
+def test_memory_does_not_grow_with_the_image() -> None:
+    native = Program(*real_program("rec1")).native
+    small, tall, huge = (
+        native.work_space_bytes(size=s, out_size=s, region_size=s, threads=1)
+        for s in [(400, 600), (40000, 600), (20000, 30000)]
+    )
+    assert tall == small
+    assert huge < 4 << 20
+
+
+def test_memory_limit_and_region_errors() -> None:
+    program = Program(*real_program("rec1"))
+    picture = cases.image(64, 64)
+    with pytest.raises(LimitError, match="limit of 1000"):
+        program.run(picture, 0, (64, 64), max_memory=1000)
+    for region in [(0, 0, 65, 1), (1, 0, 64, 1), (-1, 0, 1, 1), (0, 0, 0, 1), (0, 64, 1, 1)]:
+        with pytest.raises(ValueError, match="region"):
+            program.run(picture, 0, (64, 64), region=region)
+    for level in (-1, 2):
+        with pytest.raises(ValueError, match="level"):
+            program.run(picture, level, (64, 64))
+    for out_size in [(62, 64), (65, 64), (64, 0)]:
+        with pytest.raises(ValueError, match=r"out_size|region"):
+            program.run(picture, 0, out_size)
+    with pytest.raises(ValueError, match="threads"):
+        program.run(picture, 0, (64, 64), threads=0)
+    with pytest.raises(TypeError, match="uint8"):
+        program.run(picture.astype(np.float32), 0, (64, 64))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="contiguous"):
+        program.run(picture[:, ::2], 0, (64, 32))
+    with pytest.raises(ValueError, match="channels"):
+        program.run(cases.image(64, 64, 1), 0, (64, 64))
+
+
+def test_level_for() -> None:
+    program = Program(*real_program("rec1"))  # levels 20 and 60
+    assert [program.level_for(q) for q in (1, 20, 39, 40, 41, 60, 100)] == [0, 0, 0, 0, 1, 1, 1]
+
+
+# ---- malformed programs -----------------------------------------------------------------------------------------
+Mutation = Callable[[dict[str, Any], dict[str, np.ndarray]], None]
+
+
+def op_set(index: int, **changes: Any) -> Mutation:
+    def mutate(program: dict[str, Any], _: dict[str, np.ndarray]) -> None:
+        program["ops"][index].update(changes)
+
+    return mutate
+
+
+def op_drop(index: int, key: str) -> Mutation:
+    return lambda program, _: program["ops"][index].pop(key)
+
+
+def program_set(**changes: Any) -> Mutation:
+    return lambda program, _: program.update(changes)
+
+
+def tensor_set(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Mutation:
+    def mutate(_: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
+        tensors[name] = change(tensors[name])
+
+    return mutate
+
+
+def phase_of_i8(program: dict[str, Any], _: dict[str, np.ndarray]) -> None:
+    program["ops"][2]["type"] = "i8"
+    program["ops"].insert(3, {"op": "phase", "in": ["v2"], "out": "p", "table": "1.ph"})
+
+
+# The program of rec1: 0 unshuffle, 1 phase, 2 conv, 3 .. 5 convs (4 with add), 6 conv i16, 7 pixel_shuffle, 8 residual.
+MALFORMED: dict[str, tuple[str, Mutation]] = {
+    "unknown operation": (r"op 2 .*unknown operation 'relu'", op_set(2, op="relu")),
+    "unknown key": (r"op 2 \(conv 'v2'\): unknown key 'pad'", op_set(2, pad=1)),
+    "missing key": (r"op 2 .*'bias' is missing", op_drop(2, "bias")),
+    "missing op": (r"op 2.*'op' is missing", op_drop(2, "op")),
+    "missing out": (r"op 2.*'out' is missing", op_drop(2, "out")),
+    "empty out": (r"op 2.*'out' is empty", op_set(2, out="")),
+    "op not a string": (r"op 2.*'op' must be a string", op_set(2, op=3)),
+    "stride a string": (r"op 2.*'stride' must be an integer", op_set(2, stride="1")),
+    "stride a float": (r"op 2.*'stride' must be an integer", op_set(2, stride=1.0)),
+    "stride a bool": (r"op 2.*'stride' must be an integer", op_set(2, stride=True)),
+    "stride 3": (r"op 2.*stride must be 1 or 2, got 3", op_set(2, stride=3)),
+    "stride huge": (r"op 2.*out of range", op_set(2, stride=2**70)),
+    "name twice": (r"op 3.*already taken", op_set(3, out="v2")),
+    "name of the input": (r"op 3.*already taken", op_set(3, out="image")),
+    "used before produced": (r"op 2.*'v5' is used before", op_set(2, **{"in": ["v5"]})),
+    "reads itself": (r"op 2.*'v2' is used before", op_set(2, **{"in": ["v2"]})),
+    "two inputs": (r"op 2.*'in' must have 1 names, got 2", op_set(2, **{"in": ["v1", "v1"]})),
+    "input not a list": (r"op 2.*'in' must be a list", op_set(2, **{"in": "v1"})),
+    "input of numbers": (r"op 2.*must be a string", op_set(2, **{"in": [1]})),
+    "null": (r"op 2.*must be an integer", op_set(2, stride=None)),
+    "add unknown": (r"op 4.*'nothing' is used before", op_set(4, add="nothing")),
+    "add of other channels": (r"op 4.*'add'.*channels", op_set(4, add="v1")),
+    "add of other size": (r"op 6.*'add'", op_set(6, add="image")),
+    "type": (r"op 2.*'type' must be u8, i8 or i16, got 'f32'", op_set(2, type="f32")),
+    "factor": (r"op 0.*factor must be 2", op_set(0, factor=3)),
+    "shuffle of odd channels": (r"op 7.*multiple of 4 channels", op_set(7, **{"in": ["image"]})),
+    "shuffle factor missing": (r"op 7.*'factor' is missing", op_drop(7, "factor")),
+    "conv of i16": (r"op 5.*u8 or i8", op_set(4, type="i16")),
+    "phase as conv": (r"op 1 \(conv 'v1'\): unknown key 'table'", op_set(1, op="conv")),
+    "phase of i8": (r"op 3.*its input 'v2' must be u8", phase_of_i8),
+    "tensor missing": (r"op 2.*tensor 'nothing'.*not in the file", op_set(2, weight="nothing")),
+    "bias is the weight": (r"op 2.*'2.w' must be int32", op_set(2, bias="2.w")),
+    "weight channels": (r"op 2.*weight must have shape", tensor_set("2.w", lambda w: w[..., 1:].copy())),
+    "weight kernel": (r"op 2.*kernel must be 1 or 3", tensor_set("2.w", lambda w: w[:, :2, :2].copy())),
+    "weight not square": (r"op 2.*weight must have shape", tensor_set("2.w", lambda w: w[:, :, :2].copy())),
+    "weight dimensions": (r"op 2.*4 dimensions, got 3", tensor_set("2.w", lambda w: w[0])),
+    "weight empty": (r"op 2.*dimension of 0", tensor_set("2.w", lambda w: w[:0])),
+    "weight dtype": (r"tensor '2.w' must be uint8, int8 or int32", tensor_set("2.w", lambda w: w.astype(np.int16))),
+    "weight u8": (r"op 2.*'2.w' must be int8", tensor_set("2.w", lambda w: w.astype(np.uint8))),
+    "bias rows": (r"op 2.*'bias' must have shape", tensor_set("2.b", lambda b: np.repeat(b[:1], 3, 0))),
+    "bias columns": (r"op 2.*'bias' must have shape", tensor_set("2.b", lambda b: b[:, 1:].copy())),
+    "mult zero": (r"op 2.*mult of channel 0 must be positive", tensor_set("2.m", lambda m: m * 0)),
+    "mult negative": (r"op 2.*mult of channel 0 must be positive", tensor_set("2.m", lambda m: -m)),
+    "bias overflow": (r"op 2.*channel 0 may overflow", tensor_set("2.b", lambda b: np.full_like(b, 2**31 - 1))),
+    "bias minimum": (r"op 2.*channel 0 may overflow", tensor_set("2.b", lambda b: np.full_like(b, -(2**31)))),
+    "phase table shape": (r"op 1.*table must have shape", tensor_set("1.ph", lambda t: t[:1])),
+    "phase table planes": (r"op 1.*table must have shape", tensor_set("1.ph", lambda t: np.repeat(t, 40, 1))),
+    "residual of u8": (r"op 8.*must be i16", op_set(8, **{"in": ["image", "image"]})),
+    "residual of other channels": (r"op 8.*as many channels", op_set(8, **{"in": ["v7", "v2"]})),
+    "residual of one": (r"op 8.*2 names, got 1", op_set(8, **{"in": ["v7"]})),
+    "residual with a type": (r"op 8.*unknown key 'type'", op_set(8, type="u8")),
+    "no ops": (r"1 to 256 ops expected, got 0", program_set(ops=[])),
+    "ops not a list": (r"'ops' must be a list", program_set(ops={})),
+    "op not an object": (r"op 0 must be an object", program_set(ops=[1])),
+    "op key not a string": (r"op 0: each key must be a string", program_set(ops=[{1: 2}])),
+    "output unknown": (r"output 'z' is not produced", program_set(output="z")),
+    "output i16": (r"output 'v7' must be u8", program_set(output="v7")),
+    "output not a string": (r"'output' must be a name", program_set(output=1)),
+    "unused value": (r"'v8' is produced but never used", program_set(output="v5")),
+    "no input": (r"one input expected, got 0", program_set(inputs={})),
+    "two program inputs": (r"one input expected, got 2", program_set(inputs={"image": 3, "b": 1})),
+    "inputs not an object": (r"'inputs' must be an object", program_set(inputs=["image"])),
+    "channels zero": (r"input 'image' must have 1 to 1024 channels", program_set(inputs={"image": 0})),
+    "channels huge": (r"input 'image' must have 1 to 1024 channels", program_set(inputs={"image": 1025})),
+    "channels a string": (r"channels of input 'image' must be an integer", program_set(inputs={"image": "3"})),
+    "levels empty": (r"'levels' must be a list of ascending integers", program_set(levels=[])),
+    "levels descending": (r"'levels' must be a list of ascending integers", program_set(levels=[60, 20])),
+    "levels of text": (r"'levels' must be a list of ascending integers", program_set(levels=["20"])),
+    "levels too many": (r"1 to 256 levels expected", program_set(levels=list(range(300)))),
+    "unknown program key": (r"unknown keys \['extra'\]", program_set(extra=1)),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_programs(name: str) -> None:
+    message, mutate = MALFORMED[name]
+    program, tensors = real_program("rec1")
+    Program(program, tensors)  # valid before
+    program, tensors = copy.deepcopy(program), dict(tensors)
+    mutate(program, tensors)
+    with pytest.raises(ModelError, match=message):
+        Program(program, tensors)
+
+
+def test_too_many_ops_and_channels() -> None:
+    b = cases.ProgramBuilder(3)
+    x = "image"
+    for _ in range(257):
+        x = b.conv(x, 3, kernel=1)
+    with pytest.raises(ModelError, match="1 to 256 ops expected, got 257"):
+        Program(b.program(x), b.tensors)
+    b = cases.ProgramBuilder(1000)
+    with pytest.raises(ModelError, match=r"op 0 .*at most 1024 channels, got 4000"):
+        Program(b.program(b.unshuffle("image")), b.tensors)
+
+
+def test_residual_needs_one_scale() -> None:
+    b = cases.ProgramBuilder(3)
+    d = b.conv("image", 3, dtype="i16")
+    with pytest.raises(ModelError, match=r"op 2 .*same scale"):
+        Program(b.program(b.residual(d, b.down2("image"))), b.tensors)
+    b = cases.ProgramBuilder(4)
+    y = b.residual(b.conv("image", 4, dtype="i16"), "image")
+    with pytest.raises(ModelError, match="can only be the output"):
+        Program(b.program(b.conv(y, 4)), b.tensors)
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_damaged_programs(seed: int) -> None:
+    """A program with something random changed is refused with ModelError or runs; nothing else happens."""
+    rng = np.random.default_rng(seed)
+    program, tensors = cases.random_program(seed % 1000)
+    program, tensors = copy.deepcopy(program), dict(tensors)
+    op = program["ops"][rng.integers(len(program["ops"]))]
+    names = [*program["inputs"], *(o["out"] for o in program["ops"]), *tensors]
+    values = [*names, 0, 1, 2, 3, -1, 2**40, "u8", "i8", "i16", "conv", "phase", "residual", [], ["image"], None, 1.5]
+    key = rng.choice([*op, "add", "stride"])
+    change = rng.integers(4)
+    if change == 0:
+        op.pop(key, None)
+    elif change == 1 and tensors:
+        name = rng.choice(list(tensors))
+        shape = [int(n) for n in rng.integers(0, 4, tensors[name].ndim)]
+        tensors[name] = np.ones(shape, rng.choice([np.int8, np.uint8, np.int32]))
+    else:
+        op[key] = values[rng.integers(len(values))] if change == 2 else [names[rng.integers(len(names))]]
+    try:
+        native = Program(program, tensors)
+    except ModelError:
+        return
+    picture = cases.image(9, 10, native.native.in_channels)
+    size = (int(9 * native.scale), int(10 * native.scale))
+    with contextlib.suppress(ValueError):  # the damage may have changed the size of the result
+        assert native.run(picture, 0, size).shape[:2] == size
+
+
+# ---- model files ------------------------------------------------------------------------------------------------
+def test_model_file(tmp_path: Path) -> None:
+    path = cases.write_model(tmp_path / "m.safetensors", "avif", seed=3)
+    model = packed_model.load(path)
+    assert model.id == hashlib.sha256(path.read_bytes()).digest()[:8]
+    assert (model.name, model.codec, model.variant) == ("avif-random", "avif", "random")
+    assert set(model.programs) == {f"{k}_{c}" for k in ("rec1", "com2", "rec2") for c in ("rgb", "grey")}
+    assert [model.programs[f"{k}_rgb"].scale for k in ("rec1", "com2", "rec2")] == [1, 0.5, 2]
+    assert [model.programs[f"rec1_{c}"].channels for c in ("rgb", "grey")] == [3, 1]
+    picture = cases.image(20, 30)
+    results = [model.programs["rec1_rgb"].run(picture, level, (20, 30)) for level in range(5)]
+    assert len({r.tobytes() for r in results}) == 5
+
+
+def write_meta(path: Path, meta: Any, tensors: dict[str, np.ndarray] | None = None) -> Path:
+    text = meta if isinstance(meta, str) else json.dumps(meta)
+    save_file(tensors or {"t": np.zeros(1, np.uint8)}, path, metadata={"fastcodec": text})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [
+        ("{", "not a readable packed model"),
+        ("[" * 100000, "not a readable packed model"),
+        ("NaN", "not a readable packed model"),
+        ([], "metadata must be an object"),
+        ({"format": 2}, "format 1 expected, got 2"),
+        ({"format": 1, "name": 1, "codec": "", "variant": ""}, "'name' must be a string"),
+        ({"format": 1, "name": "", "codec": "", "variant": "", "programs": {}}, "'programs' must be an object of 1 to"),
+        ({"format": 1, "name": "", "codec": "", "variant": "", "programs": {"a": 1}}, "program 'a': program must be"),
+    ],
+)
+def test_bad_model_metadata(tmp_path: Path, meta: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        packed_model.load(write_meta(tmp_path / "m.safetensors", meta))
+
+
+def test_bad_model_files(tmp_path: Path) -> None:
+    good = cases.write_model(tmp_path / "good.safetensors").read_bytes()
+    bad = tmp_path / "bad.safetensors"
+    for data in (b"", b"\0" * 7, b"\xff" * 100, good[:1000], good[: len(good) - 1], good + b"x"):
+        bad.write_bytes(data)
+        with pytest.raises(ModelError, match=r"bad\.safetensors"):
+            packed_model.load(bad)
+    save_file({"t": np.zeros(1, np.uint8)}, bad)
+    with pytest.raises(ModelError, match="not a packed model"):
+        packed_model.load(bad)
+    with pytest.raises(OSError, match="missing"):
+        packed_model.load(tmp_path / "missing.safetensors")
+
+
+def test_installed_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = packed_model.load(cases.write_model(tmp_path / "a.safetensors", "codec-a", variant="paper"))
+    b = packed_model.load(cases.write_model(tmp_path / "b.safetensors", "codec-a", variant="fast", seed=1))
+    monkeypatch.setenv(packed_model.PATH_VARIABLE, str(tmp_path))
+    assert packed_model.find(a.id).name == "codec-a-paper"
+    assert packed_model.by_name("codec-a-fast").id == b.id
+    default = packed_model.default_for("codec-a")
+    assert default is not None
+    assert default.id == b.id
+    assert packed_model.default_for("codec-b") is None
+    with pytest.raises(ModelError, match=r"0102030405060708 is needed.*FASTCODEC_MODELS"):
+        packed_model.find(bytes(range(1, 9)))
+    with pytest.raises(ModelError, match=r"no model named 'x'; installed: .*codec-a-fast"):
+        packed_model.by_name("x")
