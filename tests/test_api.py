@@ -284,6 +284,14 @@ def test_damaged_exif_does_not_stop_an_encode() -> None:
     assert info(encode(x)).exif == b"II*\0\xff\xff\xff\xff"
 
 
+def test_more_metadata_than_decoders_accept() -> None:
+    x = Image.fromarray(X)
+    x.info["xmp"] = bytes(17 << 20)
+    with pytest.raises(ValueError, match=r"has 17825792 bytes of ICC, EXIF and XMP, .* use metadata=False"):
+        encode(x)
+    assert info(encode(x, metadata=False)).xmp is None
+
+
 def test_a_cmyk_profile_does_not_survive_the_conversion() -> None:
     x = Image.fromarray(X).convert("CMYK")
     x.info["icc_profile"] = b"cmyk"

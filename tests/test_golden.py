@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from dataclasses import replace
 
 import fastcodec
 import make_golden
 import numpy as np
 import pytest
-from fastcodec import Error, decode, info, verify
+from fastcodec import Error, container, decode, info, verify
 from fastcodec.codecs import CODECS
 from make_golden import ERRORS, GOLDEN, HASHES, MODELS, pixel_hash
 
@@ -67,6 +69,34 @@ def test_flipped_bits_give_an_error_or_the_same_pixels(name: str) -> None:
         except Error:
             continue
         assert found == expected, f"bit {at} of {name}"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith(".fcd")])
+def test_a_forger_with_right_checksums_gets_an_error_or_an_image_of_that_size(name: str) -> None:
+    limits = fastcodec.Limits(max_pixels=1 << 20, max_memory=64 << 20)
+    found = container.read(stream(name), limits)
+    rng = np.random.default_rng(len(found.payload))
+    for _ in range(150):
+        payload = bytearray(found.payload)
+        for _ in range(rng.integers(0, 4)):
+            payload[rng.integers(len(payload))] = rng.integers(256)
+        alpha = None if found.alpha is None else bytes(found.alpha)[: rng.integers(1, 2 * len(found.alpha))]
+        networks = found.header.networks
+        if networks and rng.random() < 0.3:
+            networks = container.Networks(int(rng.choice((1, 2))), int(rng.integers(4)), networks.model_id)
+        changed = {
+            "width": int(rng.choice((1, 30, 61, 62, 5000, 1 << 20))),
+            "height": int(rng.choice((1, 47, 48, 4000, 1 << 18))),
+            "channels": int(rng.choice((1, 3))),
+            "codec": int(rng.integers(0, 8)),
+            "quality": int(rng.integers(1, 101)),
+            "trimmed": bool(rng.integers(2)),
+        }
+        fields = {key: value for key, value in changed.items() if rng.random() < 0.25}
+        header = replace(found.header, networks=networks, **fields)
+        forged = container.write_fcd(header, bytes(payload), alpha, found.metadata)
+        with contextlib.suppress(Error):
+            assert decode(forged, strict=False, limits=limits).shape[:2] == (header.height, header.width)
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -142,7 +142,13 @@ def _encode_one(x: Any, settings: flow.Settings, targets: _Targets, metadata: bo
     source = images.read(x)
     height, width = source.image.shape[:2]
     target = _target(targets, width * height)
-    return flow.encode_image(source.image, source.alpha, source.metadata if metadata else {}, settings, target)
+    kept = source.metadata if metadata else {}
+    if sum(map(len, kept.values())) > Limits.max_metadata:
+        raise ValueError(
+            f"the image has {sum(map(len, kept.values()))} bytes of ICC, EXIF and XMP, decoders accept "
+            f"{Limits.max_metadata}; use metadata=False"
+        )
+    return flow.encode_image(source.image, source.alpha, kept, settings, target)
 
 
 def _target(targets: _Targets, pixels: int) -> flow.Target:

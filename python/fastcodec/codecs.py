@@ -268,12 +268,15 @@ def _decode_jpeg2000(file: bytes, shape: Shape) -> Image:
 
 
 @cache
-def _module_reason(module: str, extra: str) -> str:
+def _module_reason(module: str, extra: str, needed: str) -> str:
+    """Why `module` cannot be used; `needed` is a name that only versions have which are new enough."""
     try:
-        importlib.import_module(module)
+        if hasattr(importlib.import_module(module), needed):
+            return ""
+        reason = f"this {module} is too old"
     except ImportError as error:
-        return f"{error}; install it with: pip install 'fastcodec[{extra}]'"
-    return ""
+        reason = str(error)
+    return f"{reason}; install it with: pip install -U 'fastcodec[{extra}]'"
 
 
 def _encode_heic(image: Image, quality: int, subsampling: str, options: Options) -> bytes:
@@ -362,11 +365,12 @@ CODECS: dict[str, Codec] = {
             {"speed": Option(int, 0, 10), "advanced": Option(dict)}, trim.AVIF,
         ),
         Codec(
-            "heic", 5, ".heic", 16384, _encode_heic, _decode_heic, lambda: _module_reason("pillow_heif", "heic"),
-            _CHROMA, {"preset": Option(str, choices=("fast", "medium", "slow", "veryslow"))},
+            "heic", 5, ".heic", 16384, _encode_heic, _decode_heic,
+            lambda: _module_reason("pillow_heif", "heic", "open_heif"), _CHROMA,
+            {"preset": Option(str, choices=("fast", "medium", "slow", "veryslow"))},
         ),
         Codec(
-            "jxl", 6, ".jxl", 1 << 20, _encode_jxl, _decode_jxl, lambda: _module_reason("pylibjxl", "jxl"), (),
+            "jxl", 6, ".jxl", 1 << 20, _encode_jxl, _decode_jxl, lambda: _module_reason("pylibjxl", "jxl", "probe"), (),
             {"effort": Option(int, 1, 10), "decoding_speed": Option(int, 0, 4)},
         ),
     )
