@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -211,6 +212,12 @@ class _Search:
             decoded = way.rec.run(decoded, way.rec.level_for(quality), size, threads=self.settings.threads)
         return _Trial(way, quality, squared_error(self.image, decoded), len(self.pack(way, quality)))
 
+    def payload_fits(self, way: _Way, budget: int, quality: int) -> bool:
+        return len(self.encode(way, quality).payload) <= budget
+
+    def stream_fits(self, way: _Way, budget: int, quality: int) -> bool:
+        return len(self.pack(way, quality)) <= budget
+
     # ------------------------------------------------------------ the three targets
 
     def at_quality(self, ways: list[_Way], quality: int) -> _Trial:
@@ -220,7 +227,7 @@ class _Search:
         for way in ways:
             fitting: int | None = quality
             if way.scale != 1:
-                fitting = last_true(lambda q, way=way: len(self.encode(way, q).payload) <= budget)  # type: ignore[misc]
+                fitting = last_true(partial(self.payload_fits, way, budget))
             if fitting is None and len(ways) == 1:
                 fitting = _WORST_QUALITY
             if fitting is not None:
@@ -231,7 +238,7 @@ class _Search:
         """The smallest error in a stream of at most `budget` bytes."""
         trials = []
         for way in ways:
-            fitting = last_true(lambda q, way=way: len(self.pack(way, q)) <= budget)  # type: ignore[misc]
+            fitting = last_true(partial(self.stream_fits, way, budget))
             if fitting is not None:
                 trials.append(self.measure(way, fitting))
         if not trials:
@@ -246,24 +253,27 @@ class _Search:
         """The smallest stream that reaches `psnr`, None when none does."""
         best: _Trial | None = None
         for way in ways:
-            trials: dict[int, _Trial] = {}
-
-            def misses(quality: int, way: _Way = way, trials: dict[int, _Trial] = trials) -> bool:
-                trials[quality] = self.measure(way, quality)
-                return _psnr(trials[quality].error, self.image.size) < psnr
-
-            last = _BEST_QUALITY
+            last: int | None = _BEST_QUALITY
             if best is not None and best.way.scale == way.scale:
                 last = best.quality  # the same files: a better quality is a larger stream
             elif best is not None:
-                limit = best.size
-                last = last_true(lambda q, way=way, limit=limit: len(self.pack(way, q)) < limit) or 0  # type: ignore[misc]
-            if last == 0 or misses(last):
-                continue
-            first = (last_true(misses, last - 1) or 0) + 1
-            if best is None or trials[first].size < best.size:
-                best = trials[first]
+                last = last_true(partial(self.stream_fits, way, best.size - 1))
+            trial = None if last is None else self.cheapest(way, psnr, last)
+            if trial is not None and (best is None or trial.size < best.size):
+                best = trial
         return best
+
+    def cheapest(self, way: _Way, psnr: float, last: int) -> _Trial | None:
+        """The lowest quality of 1..last that reaches `psnr`, None when `last` does not."""
+        trials: dict[int, _Trial] = {}
+
+        def misses(quality: int) -> bool:
+            trials[quality] = self.measure(way, quality)
+            return _psnr(trials[quality].error, self.image.size) < psnr
+
+        if misses(last):
+            return None
+        return trials[(last_true(misses, last - 1) or 0) + 1]
 
 
 def last_true(test: Callable[[int], bool], last: int = _BEST_QUALITY) -> int | None:
