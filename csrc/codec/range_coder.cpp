@@ -114,7 +114,7 @@ std::vector<uint8_t> encode_chunk(const void* symbols, const Type& type, const u
   const bool all_tail = n < kRangeTailOnly;
   const size_t enough = kRangePayload - std::min(kRangePayload, low_bits.size());
   bool ok = encode_tail(symbols, type.size, index, n, tables, all_tail ? std::numeric_limits<size_t>::max() : enough,
-                        all_tail ? n : kRangeMaxTailRows, &tail);
+                        all_tail ? n : range_max_tail_rows(n), &tail);
   inner = tail.bytes;
   inner.insert(inner.end(), low_bits.begin(), low_bits.end());
 

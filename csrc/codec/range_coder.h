@@ -31,7 +31,8 @@ struct RangeHead {
 
 // Layout constants of a chunk.
 constexpr size_t kRangeTailOnly = 2048;     // a chunk of fewer symbols is all tail
-constexpr size_t kRangeMaxTailRows = 16;     // else the encoder puts up to so many rows into the tail
+// Else the encoder puts up to so many rows into the tail.
+constexpr size_t range_max_tail_rows(size_t n) { return n >> 13 > 16 ? n >> 13 : 16; }
 constexpr size_t kRangePayload = kRangeLanes * 15 / 8;  // bytes that the lanes' first states carry
 
 // No stream of n symbols (of bytes: kind kBytes) is longer.

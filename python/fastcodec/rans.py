@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The range coder (rANS) by itself: integers with a probability table each, or plain bytes.
 
-One stream format for all backends (FORMAT.md, "Range coder stream"): whatever wrote a stream, the reference, AVX2, AVX-512
-or CUDA, the bytes are the same, and everyone reads them. docs/range_coder.md explains the method and has measurements.
+One stream format for all backends (FORMAT.md, "Range coder stream"): whatever wrote a stream, the plain loops, AVX2,
+AVX-512 or CUDA, the bytes are the same, and everyone reads them. docs/range_coder.md has the method and measurements.
 
 >>> import numpy as np
 >>> from fastcodec import rans
@@ -23,6 +23,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -102,8 +103,8 @@ def _exp_minus(t: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _normal_above_0(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """P(0 < N < x) for a standard normal N and x >= 0, to about 1e-12.
 
-    The series phi(x) * (x + x**3/3 + x**5/(3*5) + ...) has positive terms only. It uses + - * / of float64 in this order,
-    nothing from libm, so that every machine gets the same bits. Past 8.5 the value is 1/2 to the last bit that matters.
+    The series phi(x) * (x + x**3/3 + x**5/(3*5) + ...) has positive terms only. It uses + - * / of float64 in this
+    order, nothing from libm, so that every machine gets the same bits. Past 8.5 the value is as good as 1/2.
     """
     x = np.minimum(x, 8.5)
     square = x * x
@@ -138,8 +139,8 @@ def _gaussian_freqs(sigma: float) -> tuple[int, int, list[int]]:
 def tables_from_sigmas(sigmas: Sequence[float] | npt.NDArray[np.floating[Any]]) -> Tables:
     """Tables for rounded zero-mean Gaussians.
 
-    The frequencies follow from a fixed sequence of float64 additions, multiplications and divisions, so every machine makes
-    the same tables; keep the scales as the same float64 numbers.
+    The frequencies follow from a fixed sequence of float64 additions, multiplications and divisions, so every machine
+    makes the same tables; keep the scales as the same float64 numbers.
 
     Args:
         sigmas: 1 to 256 rising scales, each in 0.01 .. 100000.
@@ -152,7 +153,7 @@ def tables_from_sigmas(sigmas: Sequence[float] | npt.NDArray[np.floating[Any]]) 
         raise ValueError(f"sigmas must have 1 to 256 values, got {len(values)}")
     if not all(0.01 <= s <= 100_000 for s in values):
         raise ValueError("sigmas must be in 0.01 .. 100000")
-    if any(b <= a for a, b in zip(values, values[1:], strict=False)):
+    if any(b <= a for a, b in pairwise(values)):
         raise ValueError("sigmas must rise; sort them and drop repeated ones")
     lows, shifts, freqs = zip(*(_gaussian_freqs(s) for s in values), strict=True)
     return _make_tables(lows, shifts, freqs, values)
@@ -160,7 +161,7 @@ def tables_from_sigmas(sigmas: Sequence[float] | npt.NDArray[np.floating[Any]]) 
 
 @cache
 def gaussian_tables() -> Tables:
-    """The default tables: 64 Gaussians of the scales `SIGMAS`, as constants of the library (never computed at run time)."""
+    """The default tables: 64 Gaussians of the scales `SIGMAS`, as constants of the library."""
     lows, shifts, freqs = zip(*_core.rans_gaussian_tables(), strict=True)
     return _make_tables(lows, shifts, freqs, SIGMAS)
 
@@ -196,7 +197,7 @@ def tables_from_pmf(pmfs: Sequence[npt.ArrayLike], lows: Sequence[int] | int = 0
 
 
 def _round_to_sum(p: npt.NDArray[np.float64], total: int) -> list[int]:
-    """Integers >= 1 near total * p / sum(p) that sum to total: rounded down, then single slots where they matter most."""
+    """Integers >= 1 near total * p / sum(p) that sum to total: rounded down, then single slots where they matter."""
     scaled = p * (total / float(np.add.accumulate(p)[-1]))  # accumulate adds from left to right on every machine
     freq = np.maximum(np.floor(scaled), 1).astype(np.int64)
     while (left := total - int(freq.sum())) != 0:
@@ -216,7 +217,7 @@ def _is_torch(x: object) -> bool:
 
 
 def _host(x: Any, name: str) -> tuple[npt.NDArray[Any], Callable[[npt.NDArray[Any]], Any]]:
-    """(x as a contiguous NumPy array without a copy where possible, what turns a result into the kind of array x is)."""
+    """(x as a contiguous NumPy array, not copied if possible; what turns a result into the kind of array x is)."""
     if isinstance(x, np.ndarray):
         return np.ascontiguousarray(x).reshape(x.shape), lambda a: a
     if _is_torch(x):
@@ -237,10 +238,10 @@ def _check_chunk(chunk: int) -> None:
 
 
 def scale_index(sigma: Any, tables: Tables | None = None) -> Any:
-    """Table of each scale: the one that is nearest on a logarithmic axis. Decided by integer compares of the float's bits.
+    """Table of each scale: the nearest one on a logarithmic axis, decided by integer compares of the float's bits.
 
     Args:
-        sigma: array of any shape: float32 or float64 (rounded to float32), or int32 in 1/65536. Negative values count as 0.
+        sigma: array of any shape: float32, float64 (rounded to float32), or int32 in 1/65536. Negative ones count as 0.
         tables: tables with `sigmas`; the default ones if None.
 
     Returns:
@@ -341,7 +342,7 @@ def decode(
         Array of index's shape and kind (NumPy or torch; on the GPU if index is there).
 
     Raises:
-        FormatError: a damaged stream, other tables, another number of symbols; TruncatedError, ChecksumError: its kinds.
+        FormatError (or its kinds TruncatedError, ChecksumError): a damaged stream, other tables, another count.
         TypeError, ValueError: wrong arguments.
     """
     tables = tables or gaussian_tables()
