@@ -351,3 +351,29 @@ def test_demo(tmp_path: Path) -> None:
     assert "fastcodec JPEG" in out
     assert (tmp_path / "fastcodec-demo/cat.html").stat().st_size > 100_000
     fastcodec.verify((tmp_path / "fastcodec-demo/cat.jpeg.fcd").read_bytes())
+
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_s_python_runs(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert re.match(r"(True|False) \d+\n.+", result.stdout), result.stdout
+
+
+def test_the_readme_s_commands_exist() -> None:
+    """Every `fastcodec ...` line of the readme names a command and options that its help knows."""
+    from fastcodec.cli import app
+    from typer.main import get_command
+
+    shell = "".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
+    lines = re.findall(r"^(?:pip install .* && )?fastcodec (.*?)(?:\s+#.*)?$", shell, re.MULTILINE)
+    assert len(lines) > 10
+    for line in lines:
+        words = line.split()
+        command: Any = get_command(app)
+        while words and hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        known = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+        assert {word for word in words if re.match(r"-[-a-z]", word)} <= known, line
