@@ -9,6 +9,7 @@ import importlib
 import io
 import subprocess
 import sys
+from types import ModuleType
 from typing import Any
 
 import fastcodec
@@ -114,6 +115,37 @@ def test_torch_inputs() -> None:
     assert encode(DLPack(torch.from_numpy(X))) == encode(X)
     assert encode(torch.stack([t, t.flip(1)])) == [encode(X), encode(X[::-1])]
     assert encode(t[:1]) == encode(GREY)
+
+
+class OnGPU(DLPack):
+    """Pretends to lie on a GPU."""
+
+    def __dlpack_device__(self) -> Any:
+        return (2, 0)
+
+
+def test_objects_on_a_gpu_come_to_the_host_through_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    fake = ModuleType("torch")
+    fake.from_dlpack = lambda x: torch.from_dlpack(x.kept)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch", fake)
+    assert encode(OnGPU(torch.from_numpy(X))) == encode(X)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(fastcodec.BackendError, match="needs torch: pip install torch"):
+        encode(OnGPU(X))
+
+
+@pytest.mark.gpu
+def test_cuda_tensors_in_and_out() -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    t = torch.from_numpy(X).permute(2, 0, 1).cuda()
+    assert encode(t) == encode(X)
+    assert encode(DLPack(t.permute(1, 2, 0))) == encode(X)
+    y = decode(encode(X), out="torch", device="cuda")
+    assert y.device.type == "cuda"
+    assert np.array_equal(y.cpu().permute(1, 2, 0).numpy(), decode(encode(X)))
 
 
 def test_lists_and_batches() -> None:
@@ -365,12 +397,14 @@ def test_wrong_arguments_of_encode(wrong: dict[str, Any], error: type[Exception]
         encode(X, **wrong)
 
 
-def test_no_cuda_device_is_a_backend_error() -> None:
-    if any(status.name == "cuda" and status.available for status in fastcodec.backends()):
-        pytest.skip("this machine has the CUDA backend")
-    for call in (lambda: encode(X, device="cuda"), lambda: decode(encode(X), out="torch", device="cuda:0")):
+def test_no_cuda_is_a_backend_error() -> None:
+    torch = pytest.importorskip("torch")
+    if not any(status.name == "cuda" and status.available for status in fastcodec.backends()):
         with pytest.raises(fastcodec.BackendError, match="use device='cpu'"):
-            call()
+            encode(X, device="cuda")
+    if not torch.cuda.is_available():
+        with pytest.raises(fastcodec.BackendError, match="use device='cpu'"):
+            decode(encode(X), out="torch", device="cuda:0")
 
 
 @pytest.mark.parametrize("limit", ["max_pixels", "max_bytes", "max_memory"])

@@ -127,6 +127,7 @@ def encode(
         (40, 60, 3)
     """
     _check_device(device)
+    _require_backend(device)
     settings = _settings(codec, model, networks, scale, subsampling, container, codec_options, threads)
     items, many = images.split(x)
     if many:
@@ -236,7 +237,7 @@ def decode(
         data: what encode returned, or a list of them.
         out: "numpy": (H, W) for grey, else (H, W, C); "torch": (C, H, W); "pil": an image with its
             metadata. All uint8.
-        device: where a torch result lies, "cpu" or "cuda"; also where the networks run.
+        device: where a torch result lies: "cpu", "cuda" or "cuda:N".
         region: (x, y, width, height): only these pixels, equal to the same part of the whole image.
         limits: what the stream may ask for; see Limits for the defaults.
         strict: False accepts an inner codec build that decodes other pixels than the encoder's did.
@@ -418,12 +419,13 @@ def _limits(limits: Limits | None) -> Limits:
 
 
 def _check_device(device: object) -> None:
-    if device is None or device == "cpu":
-        return
-    if str(device).split(":")[0] != "cuda":
+    if device is not None and device != "cpu" and str(device).split(":")[0] != "cuda":
         raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {device!r}")
-    for status in backends():
-        if status.name == "cuda" and status.available:
-            return
+
+
+def _require_backend(device: object) -> None:
+    """Raises BackendError when the networks cannot run on `device`."""
+    if device is None or device == "cpu" or any(s.name == "cuda" and s.available for s in backends()):
+        return
     reasons = "; ".join(s.reason for s in backends() if s.name == "cuda") or "this build has no CUDA backend"
     raise BackendError(f"device {device!r} cannot be used: {reasons}; use device='cpu'")
