@@ -363,7 +363,7 @@ def _compare(
         fail(USAGE, "give one of --bytes and --bpp")
     if bpp is not None and bpp <= 0:
         fail(USAGE, f"--bpp must be above 0, got {bpp}")
-    terminal.may_write(page, force)
+    terminal.may_write(page, force, make=page.parent == keep)
     with terminal.status() as say:
         found = comparison.compare(
             load(), name, target_bytes=target_bytes, target_bpp=bpp, threads=threads,
@@ -376,16 +376,15 @@ def _compare(
         stem = "stdin" if name == "-" else Path(name).stem
         files = {keep / f"{stem}{entry.ending}": entry.data for entry in found.entries}
     for path in files:
-        terminal.may_write(path, force)
+        terminal.may_write(path, force, make=True)
+    if keep:
+        keep.mkdir(parents=True, exist_ok=True)
     for path, data in {**files, page: text.encode("utf-8")}.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
         terminal.write(path, data)
     if as_json:
         terminal.print_json({**found.as_json(), "page": str(page), "files": [str(path) for path in files]})
         return
     terminal.print_comparison(found)
-    for title, reason in found.missing.items():
-        print(f"{title} took no part: {reason}")
     print(f"page: {page}")
 
 

@@ -181,7 +181,7 @@ def plan(
         stem = "stdin" if source == "-" else _stem(Path(source).name)
         folder = Path(source).parent if output_dir is None else output_dir
         target = folder / (stem + ending) if output is None else Path(output)
-        may_write(target, force)
+        may_write(target, force, make=output is None)
         if target in targets:
             fail(USAGE, f"two inputs would write {target}; use different --output-dir")
         targets.append(target)
@@ -203,8 +203,10 @@ def _stem(name: str) -> str:
 # Files -------------------------------------------------------------------------------------------
 
 
-def may_write(path: Path, force: bool) -> None:
-    """Failure when `path` is a folder, or exists and `force` is off."""
+def may_write(path: Path, force: bool, *, make: bool = False) -> None:
+    """Failure when `path` is a folder, or exists and `force` is off, or its folder is missing and `make` is off."""
+    if not make and not path.parent.is_dir():
+        fail(USAGE, f"no such folder: {path.parent}")
     if path.is_dir():
         fail(USAGE, f"{path} is a folder")
     if path.exists() and not force and path.is_file():
@@ -320,39 +322,49 @@ def print_info(row: Json) -> None:
 
 
 def print_comparison(found: Comparison) -> None:
-    """The table of `compare`; the best PSNR is bold."""
+    """The table of `compare`, as many columns as fit; the best PSNR is bold."""
     height, width = found.image.shape[:2]
+    out = console()
     table = Table(
         title=f"{escape(found.name)}: {width} x {height}, every file at most {found.budget_bytes:,} bytes",
         title_justify="left",
     )
-    for name in ("method", "settings"):
-        table.add_column(name)
-    for name in ("bytes", "bpp", "PSNR RGB", "PSNR luma", "SSIM", "MS-SSIM", "encode s", "decode s"):
-        table.add_column(name, justify="right")
+    names = ["method", "bytes", "bpp", "PSNR RGB", "PSNR luma", "SSIM"]
+    names += ["MS-SSIM", "encode s", "decode s"] if out.width >= 105 else []
+    for name in names:
+        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+    if wide := out.width >= 150:
+        table.add_column("settings", no_wrap=True)
     best = max((entry.psnr_rgb for entry in found.entries), default=0.0)
     for entry in found.entries:
         decibel = f"{entry.psnr_rgb:.2f}"
-        ratios = ("-" if value is None else f"{value:.4f}" for value in (entry.ssim, entry.ms_ssim))
-        table.add_row(
-            escape(entry.title), entry.settings, f"{entry.bytes:,}", f"{entry.bpp:.4f}",
+        ratios = ["-" if value is None else f"{value:.4f}" for value in (entry.ssim, entry.ms_ssim)]
+        cells = [
+            escape(entry.title), f"{entry.bytes:,}", f"{entry.bpp:.4f}",
             f"[bold]{decibel}[/bold]" if entry.psnr_rgb == best else decibel, f"{entry.psnr_luma:.2f}", *ratios,
             f"{entry.encode_s:.2f}", f"{entry.decode_s:.3f}",
-        )  # fmt: skip
-    console().print(table)
+        ]  # fmt: skip
+        table.add_row(*cells[: len(names)], *([entry.settings] if wide else []))
+    out.print(table)
+    for entry in [] if wide else found.entries:
+        print(f"{entry.title}: {entry.settings}")
+    for title, reason in found.missing.items():
+        print(f"{title} took no part: {reason}")
 
 
 def print_bd(result: Json) -> None:
-    """The BD-rates of `bench rd`."""
+    """The BD-rates of `bench rd`, as many columns as fit."""
     low, high = result["rates_bpp"]
-    table = Table("codec", "against", "PSNR RGB", "BD-PSNR", "PSNR luma", "SSIM", "MS-SSIM",
-                  title=f"BD-rate over {low}-{high} bpp (negative is better)", title_justify="left")  # fmt: skip
+    out = console()
+    names = ["codec", "against", "PSNR RGB", "BD-PSNR"]
+    names += ["PSNR luma", "SSIM", "MS-SSIM"] if out.width >= 110 else []
+    table = Table(*names, title=f"BD-rate over {low}-{high} bpp (negative is better)", title_justify="left")
     for codec, part in result["codecs"].items():
         for anchor, bd in part["bd"].items():
             cells = [f"{bd[name]['bd_rate']:+.2f} %" if bd[name] else "-" for name in report.METRICS]
             cells.insert(1, f"{bd['psnr_rgb']['bd_db']:+.2f} dB" if bd["psnr_rgb"] else "-")
-            table.add_row(escape(f"fastcodec[{codec}]"), anchor, *cells)
-    console().print(table)
+            table.add_row(*[escape(f"fastcodec[{codec}]"), anchor, *cells][: len(names)])
+    out.print(table)
 
 
 @contextlib.contextmanager
