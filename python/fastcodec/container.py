@@ -124,7 +124,7 @@ class Stream:
 # ---------------------------------------------------------------- reader and writer of the parts
 
 
-class _Reader:
+class Reader:
     """Takes fields off the front of a buffer; every step checks that the bytes are there."""
 
     def __init__(self, data: memoryview) -> None:
@@ -165,7 +165,8 @@ class _Reader:
             raise ChecksumError(f"{what}: CRC-32C {stored:08x} stored, {found:08x} found; the stream is damaged")
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """7 bits a byte, the lowest first; the top bit says that another byte follows."""
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -179,7 +180,7 @@ def _with_crc(data: bytes) -> bytes:
 
 
 def _section(kind: int, body: bytes | memoryview) -> bytes:
-    return _with_crc(b"".join((bytes((kind,)), _varint(len(body)), body)))
+    return _with_crc(b"".join((bytes((kind,)), varint(len(body)), body)))
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:
@@ -202,7 +203,7 @@ def write_header(header: Header) -> bytes:
     )
     out = bytearray(MAGIC)
     out += bytes((VERSION, flags, header.codec))
-    out += _varint(header.width) + _varint(header.height)
+    out += varint(header.width) + varint(header.height)
     out.append(header.quality)
     if networks:
         if len(networks.model_id) != MODEL_ID_BYTES:
@@ -213,7 +214,7 @@ def write_header(header: Header) -> bytes:
     return _with_crc(bytes(out))
 
 
-def _read_header(reader: _Reader, limits: Limits) -> Header:
+def _read_header(reader: Reader, limits: Limits) -> Header:
     start = reader.at
     magic = bytes(reader.take(min(len(MAGIC), max(1, len(reader.data))), "magic"))
     if not MAGIC.startswith(magic):
@@ -268,10 +269,10 @@ def write_fcd(header: Header, payload: bytes, alpha: bytes | None, metadata: dic
 
 def overhead(header: Header, payload_bytes: int) -> int:
     """Bytes of an .fcd stream without metadata and alpha, beside the payload's own."""
-    return len(write_header(header)) + 1 + len(_varint(payload_bytes)) + 4
+    return len(write_header(header)) + 1 + len(varint(payload_bytes)) + 4
 
 
-def _read_sections(header: Header, reader: _Reader, limits: Limits) -> dict[int, memoryview]:
+def _read_sections(header: Header, reader: Reader, limits: Limits) -> dict[int, memoryview]:
     """All sections up to the last one, PAYLOAD or OUTSIDE, which must end the stream."""
     sections: dict[int, memoryview] = {}
     optional_bytes = 0
@@ -311,7 +312,7 @@ def read(data: bytes | memoryview, limits: Limits) -> Stream:
     limits.check("max_bytes", len(view), "stream")
     if len(view) and view[0] == 0xFF:
         return _read_jpeg(view, limits)
-    reader = _Reader(view)
+    reader = Reader(view)
     header = _read_header(reader, limits)
     sections = _read_sections(header, reader, limits)
     if PAYLOAD not in sections:
@@ -372,11 +373,11 @@ def _outside(*parts: bytes | memoryview) -> bytes:
     crc = 0
     for part in parts:
         crc = crc32c(part, crc)
-    return _varint(sum(len(part) for part in parts)) + crc.to_bytes(4, "little")
+    return varint(sum(len(part) for part in parts)) + crc.to_bytes(4, "little")
 
 
 def _check_outside(body: memoryview, rest: list[memoryview]) -> None:
-    reader = _Reader(body)
+    reader = Reader(body)
     size, found = reader.varint("size of the JPEG file"), sum(len(part) for part in rest)
     if found < size:
         raise TruncatedError(f"the JPEG file around fastcodec's segments has {found} bytes, expected {size}")
@@ -394,7 +395,7 @@ class _Segment:
 
 def _walk_jpeg(view: memoryview) -> list[_Segment]:
     """The marker segments of a JPEG file from SOI up to and with the first SOS."""
-    reader = _Reader(view)
+    reader = Reader(view)
     if bytes(reader.take(2, "JPEG start")) != b"\xff\xd8":
         raise FormatError(f"not a fastcodec stream: it starts with {bytes(view[:2])!r}")
     out: list[_Segment] = []
@@ -448,7 +449,7 @@ def _jpeg_metadata(segments: list[_Segment]) -> dict[str, bytes]:
 
 def _read_jpeg(view: memoryview, limits: Limits) -> Stream:
     segments = _walk_jpeg(view)
-    reader = _Reader(memoryview(_join_ours(segments)))
+    reader = Reader(memoryview(_join_ours(segments)))
     header = _read_header(reader, limits)
     sections = _read_sections(header, reader, limits)
     if OUTSIDE not in sections:

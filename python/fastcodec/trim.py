@@ -12,10 +12,12 @@ Shapes are (height, width, channels) of the image inside the file; channels is 1
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from .container import Reader, varint
 from .errors import FormatError
 
 Shape = tuple[int, int, int]
@@ -56,19 +58,94 @@ def _jpeg_head(shape: Shape, quality: int, sampling: int) -> bytes:
     return out
 
 
+# libjpeg's progressive scripts: component (0: all), first and last coefficient, Ah and Al.
+_SCRIPTS = {
+    1: ((0, 0, 0, 0x01), (1, 1, 5, 0x02), (1, 6, 63, 0x02), (1, 1, 63, 0x21), (0, 0, 0, 0x10), (1, 1, 63, 0x10)),
+    3: (
+        (0, 0, 0, 0x01), (1, 1, 5, 0x02), (3, 1, 63, 0x01), (2, 1, 63, 0x01), (1, 6, 63, 0x02), (1, 1, 63, 0x21),
+        (0, 0, 0, 0x10), (3, 1, 63, 0x10), (2, 1, 63, 0x10), (1, 1, 63, 0x10),
+    ),
+}  # fmt: skip
+_MARKER = re.compile(rb"\xff[^\0]")
+
+
+def _scans(channels: int) -> Iterator[tuple[tuple[int, ...], bytes, bool]]:
+    """For each scan: the Huffman tables that precede it (class and number), its SOS, whether it is the last."""
+    script = _SCRIPTS[channels]
+    tables: tuple[int, ...]
+    for number, (component, first, last, bits) in enumerate(script, 1):
+        if component:
+            chroma = int(component > 1)
+            tables, selectors = (0x10 | chroma,), bytes((component, chroma))
+        else:
+            refines = bits >= 0x10
+            tables = () if refines else (0, 1)[: 1 if channels == 1 else 2]
+            selectors = b"".join(bytes((c, 0x10 if c > 1 and not refines else 0)) for c in range(1, channels + 1))
+        body = bytes((len(selectors) // 2,)) + selectors + bytes((first, last, bits))
+        yield tables, b"\xff\xda" + struct.pack(">H", len(body) + 2) + body, number == len(script)
+
+
+def _pack_counts(counts: bytes) -> bytes:
+    """16 code counts in nibbles: how many follow, less 1; then each, from 15 on as nibble 15 and two of its byte."""
+    used = len(counts.rstrip(b"\0")) or 1
+    digits = f"{used - 1:x}" + "".join(f"{count:x}" if count < 15 else f"f{count:02x}" for count in counts[:used])
+    return bytes.fromhex(digits + "0" * (len(digits) % 2))
+
+
+def _read_counts(reader: Reader) -> bytes:
+    digits: list[int] = []
+
+    def digit() -> int:
+        if not digits:
+            byte = reader.byte("Huffman code counts")
+            digits.extend((byte & 15, byte >> 4))
+        return digits.pop()
+
+    used = digit() + 1
+    counts = bytes(count if (count := digit()) < 15 else digit() << 4 | digit() for _ in range(used))
+    return counts + bytes(16 - used)
+
+
 def _trim_jpeg(file: bytes, shape: Shape, quality: int) -> bytes | None:
     for sampling in (2, 1):
         head = _jpeg_head(shape, quality, sampling)
-        if file.startswith(head) and file.endswith(b"\xff\xd9"):
-            return bytes((sampling,)) + file[len(head) : -2]
+        if file.startswith(head):
+            return _trim_scans(file, len(head), shape[2], sampling)
     return None
 
 
+def _trim_scans(file: bytes, at: int, channels: int, sampling: int) -> bytes | None:
+    out = bytearray((sampling,))
+    for tables, sos, last in _scans(channels):
+        for _ in tables:
+            counts = file[at + 5 : at + 21]
+            end = at + 21 + sum(counts)
+            out += _pack_counts(counts) + file[at + 21 : end]
+            at = end
+        at += len(sos)
+        marker = _MARKER.search(file, at)
+        if marker is None:
+            return None
+        out += b"" if last else varint(marker.start() - at)
+        out += file[at : marker.start()]
+        at = marker.start()
+    return bytes(out)
+
+
 def _restore_jpeg(payload: memoryview, shape: Shape, quality: int) -> bytes:
-    sampling = _field(payload, 1)[0]
+    reader = Reader(payload)
+    sampling = reader.byte("JPEG sampling")
     if sampling not in (1, 2) or max(shape[:2]) > 65535:
         raise FormatError(f"trimmed JPEG has sampling {sampling} and size {shape[1]} x {shape[0]}")
-    return b"".join((_jpeg_head(shape, quality, sampling), payload[1:], b"\xff\xd9"))
+    parts: list[bytes | memoryview] = [_jpeg_head(shape, quality, sampling)]
+    for tables, sos, last in _scans(shape[2]):
+        for table in tables:
+            counts = _read_counts(reader)
+            parts.append(struct.pack(">HHB", 0xFFC4, 19 + sum(counts), table) + counts)
+            parts.append(reader.take(sum(counts), "Huffman symbols"))
+        size = len(payload) - reader.at if last else reader.varint("length of a scan")
+        parts += (sos, reader.take(size, "scan"))
+    return b"".join((*parts, b"\xff\xd9"))
 
 
 # ---------------------------------------------------------------- WebP (RFC 9649), lossy, one frame
@@ -76,7 +153,7 @@ def _restore_jpeg(payload: memoryview, shape: Shape, quality: int) -> bytes:
 
 def _trim_webp(file: bytes, shape: Shape, quality: int) -> bytes | None:
     payload = file[20:23] + file[30 : 20 + int.from_bytes(file[16:20], "little")]
-    return payload if len(payload) > 3 and _restore_webp(memoryview(payload), shape, quality) == file else None
+    return payload if len(payload) > 3 else None
 
 
 def _restore_webp(payload: memoryview, shape: Shape, quality: int) -> bytes:
@@ -139,8 +216,7 @@ def _trim_avif(file: bytes, shape: Shape, quality: int) -> bytes | None:
     at, data = file.find(b"av1C\x81"), file.find(b"mdat" + _TEMPORAL_DELIMITER)
     if at < 0 or data < at:
         return None
-    payload = file[at + 5 : at + 8] + file[data + 6 :]
-    return payload if _restore_avif(memoryview(payload), shape, quality) == file else None
+    return file[at + 5 : at + 8] + file[data + 6 :]
 
 
 def _restore_avif(payload: memoryview, shape: Shape, quality: int) -> bytes:
@@ -171,9 +247,7 @@ def _jpeg2000_head(shape: Shape) -> bytes:
 
 
 def _trim_jpeg2000(file: bytes, shape: Shape, quality: int) -> bytes | None:
-    head = _jpeg2000_head(shape)
-    payload = file[len(head) + 14 : -2]
-    return payload if _restore_jpeg2000(memoryview(payload), shape, quality) == file else None
+    return file[len(_jpeg2000_head(shape)) + 14 : -2]
 
 
 def _restore_jpeg2000(payload: memoryview, shape: Shape, quality: int) -> bytes:
@@ -188,10 +262,19 @@ def _restore_jpeg2000(payload: memoryview, shape: Shape, quality: int) -> bytes:
 
 @dataclass(frozen=True)
 class Trimmer:
-    """`trim` gives None when the file is not what `restore` would build."""
+    """`cut` takes out what `restore` knows; it may guess, `trim` checks."""
 
-    trim: Callable[[bytes, Shape, int], bytes | None]
+    cut: Callable[[bytes, Shape, int], bytes | None]
     restore: Callable[[memoryview, Shape, int], bytes]
+
+    def trim(self, file: bytes, shape: Shape, quality: int) -> bytes | None:
+        """The trimmed payload, None when `restore` would not give exactly `file`."""
+        payload = self.cut(file, shape, quality)
+        try:
+            exact = payload is not None and self.restore(memoryview(payload), shape, quality) == file
+        except FormatError:
+            exact = False
+        return payload if exact else None
 
 
 JPEG = Trimmer(_trim_jpeg, _restore_jpeg)
