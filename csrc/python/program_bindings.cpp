@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "common/parallel.h"
 #include "kernels/dispatch.h"
+#include "model/device_program.h"
 #include "model/program.h"
 
 namespace py = pybind11;
@@ -74,7 +75,7 @@ std::map<std::string, TensorView> tensors_of(const py::dict& dict) {
   return tensors;
 }
 
-std::unique_ptr<Program> make_program(const py::dict& inputs, const std::string& output, const py::int_& n_levels,
+std::shared_ptr<Program> make_program(const py::dict& inputs, const std::string& output, const py::int_& n_levels,
                                       const py::list& ops, const py::dict& tensors, const std::string& backend) {
   ProgramSpec spec;
   for (const auto& [key, value] : inputs) {
@@ -85,7 +86,7 @@ std::unique_ptr<Program> make_program(const py::dict& inputs, const std::string&
   spec.n_levels = integer_of(n_levels, "n_levels");
   spec.ops = ops_of(ops);
   spec.tensors = tensors_of(tensors);
-  return std::make_unique<Program>(spec, find_kernels(backend));
+  return std::make_shared<Program>(spec, find_kernels(backend));
 }
 
 void require_image(const py::array& array, const char* name, int channels) {
@@ -124,10 +125,28 @@ size_t work_space(const Program& program, Pair size, Pair out_size, Pair region_
   return work_space_bytes(program, run_args(size, 0, out_size, {0, 0}, region_size, threads, 0));
 }
 
+std::unique_ptr<DeviceProgram> make_device_program(std::shared_ptr<Program> program, const std::string& device, int index) {
+  if (device != "cuda" && device != "emulator") {
+    throw Error(ErrorCode::kBackend, "device '" + device + "': no such device; use one of: cuda, emulator");
+  }
+  const py::gil_scoped_release unlocked;
+  return std::make_unique<DeviceProgram>(std::move(program), device == "cuda" ? cuda::cuda_device() : cuda::emulator(), index);
+}
+
+void run_on_device(const DeviceProgram& program, uintptr_t image, Pair size, uintptr_t out, int level, Pair out_size,
+                   Pair origin, Pair region_size, uintptr_t stream, size_t max_memory) {
+  if (image == 0 || out == 0) throw Error(ErrorCode::kValue, "image and out must be addresses of device memory, got 0");
+  RunArgs args = run_args(size, level, out_size, origin, region_size, 1, max_memory);
+  args.image = reinterpret_cast<const uint8_t*>(image);
+  args.out = reinterpret_cast<uint8_t*>(out);
+  const py::gil_scoped_release unlocked;
+  program.run(args, reinterpret_cast<void*>(stream));
+}
+
 }  // namespace
 
 void bind_program(py::module_& m) {
-  py::class_<Program>(m, "Program", "A checked integer program with its weights packed for one CPU backend.")
+  py::class_<Program, std::shared_ptr<Program>>(m, "Program", "A checked integer program with its weights packed for one CPU backend.")
       .def(py::init(&make_program), py::arg("inputs"), py::arg("output"), py::arg("n_levels"), py::arg("ops"),
            py::arg("tensors"), py::arg("backend") = "", "Raises ModelError naming the operation that is wrong.")
       .def_property_readonly("in_channels", &Program::in_channels)
@@ -141,6 +160,12 @@ void bind_program(py::module_& m) {
       .def("run", &run, py::arg("image"), py::arg("out"), py::arg("level"), py::arg("out_size"),
            py::arg("origin") = Pair{0, 0}, py::arg("threads") = 0, py::arg("max_memory") = 0,
            "Writes the part of the result that starts at origin (x, y) and has the shape of out. Releases the GIL.");
+  py::class_<DeviceProgram>(m, "DeviceProgram", "A program with its tables on a device: 'cuda', or 'emulator' for tests.")
+      .def(py::init(&make_device_program), py::arg("program"), py::arg("device") = "cuda", py::arg("index") = 0,
+           "Raises BackendError where there is no such device.")
+      .def("run", &run_on_device, py::arg("image"), py::arg("size"), py::arg("out"), py::arg("level"), py::arg("out_size"),
+           py::arg("origin"), py::arg("region_size"), py::arg("stream") = 0, py::arg("max_memory") = 0,
+           "As Program.run, with addresses of dense uint8 device memory; queues the work on a CUDA stream.");
 }
 
 }  // namespace fastcodec

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import numpy
 import typing
-__all__: list[str] = ['Program', 'RansTables', 'active_backend', 'backends', 'build_info', 'crc32c', 'crc32c_table', 'get_num_threads', 'rans_decode', 'rans_decode_bytes', 'rans_encode', 'rans_encode_bytes', 'rans_gaussian_tables', 'rans_info', 'rans_max_size', 'rans_scale_index', 'set_num_threads']
+__all__: list[str] = ['DeviceProgram', 'Program', 'RansTables', 'active_backend', 'backends', 'build_info', 'crc32c', 'crc32c_table', 'get_num_threads', 'rans_decode', 'rans_decode_bytes', 'rans_encode', 'rans_encode_bytes', 'rans_gaussian_tables', 'rans_info', 'rans_max_size', 'rans_scale_index', 'set_num_threads']
 class Program:
     """
     A checked integer program with its weights packed for one CPU backend.
@@ -42,6 +42,18 @@ class Program:
     def scale_log2(self) -> int:
         """
         log2 of output size over image size.
+        """
+class DeviceProgram:
+    """
+    A program with its tables on a device: 'cuda', or 'emulator' for tests.
+    """
+    def __init__(self, program: Program, device: str = 'cuda', index: int = 0) -> None:
+        """
+        Raises BackendError where there is no such device.
+        """
+    def run(self, image: int, size: tuple[int, int], out: int, level: int, out_size: tuple[int, int], origin: tuple[int, int], region_size: tuple[int, int], stream: int = 0, max_memory: int = 0) -> None:
+        """
+        As Program.run, with addresses of dense uint8 device memory; queues the work on a CUDA stream.
         """
 class RansTables:
     """

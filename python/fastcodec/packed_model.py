@@ -58,9 +58,12 @@ class Program:
             and sorted(set(levels)) == levels,
             "program: 'levels' must be a list of ascending integers",
         )
+        assert isinstance(inputs, dict)
+        assert isinstance(ops, list)
         assert isinstance(levels, list)
         self.levels = list(levels)
         self._native = _core.Program(inputs, spec["output"], len(levels), ops, dict(tensors), backend)
+        self._on_device: dict[tuple[str, int], _core.DeviceProgram] = {}
         self.channels = self._native.out_channels
         self.scale = 2.0**self._native.scale_log2
 
@@ -107,6 +110,39 @@ class Program:
         self._native.run(image, out, level, out_size, (x, y), threads or 0, max_memory)
         return out
 
+    def run_device(
+        self,
+        image: int,
+        size: tuple[int, int],
+        out: int,
+        level: int,
+        out_size: tuple[int, int],
+        *,
+        region: tuple[int, int, int, int] | None = None,
+        device: str = "cuda",
+        index: int = 0,
+        stream: int = 0,
+        max_memory: int = 0,
+    ) -> None:
+        """Runs the network on a GPU; the result is the same as run().
+
+        Args:
+            image: address of dense uint8 [height, width, channels] in the memory of the device.
+            size: (height, width) of the image.
+            out: address of dense uint8 memory for the region of the result.
+            level, out_size, region, max_memory: as in run().
+            device: "cuda", or "emulator": the same kernels on the CPU, with addresses of CPU memory.
+            index: number of the CUDA device.
+            stream: the CUDA stream to use, as an integer (0: the default stream). The call only queues the work.
+
+        Raises: BackendError if the device cannot be used; else as run().
+        """
+        x, y, width, height = region if region is not None else (0, 0, out_size[1], out_size[0])
+        key = (device, index)
+        if key not in self._on_device:
+            self._on_device[key] = _core.DeviceProgram(self._native, device, index)
+        self._on_device[key].run(image, size, out, level, out_size, (x, y), (height, width), stream, max_memory)
+
 
 @dataclass(frozen=True)
 class PackedModel:
@@ -145,7 +181,7 @@ def load(path: str | os.PathLike[str], *, backend: str = "") -> PackedModel:
             meta_text = (file.metadata() or {}).get("fastcodec")
             _require(meta_text is not None, f"{path.name}: no 'fastcodec' entry in the metadata; not a packed model")
             tensors = {name: np.ascontiguousarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-        meta = _parse_json(meta_text)
+        meta = _parse_json(str(meta_text))
     except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModelError(f"{path.name}: not a readable packed model: {error}") from error
     try:
@@ -180,7 +216,7 @@ def _search_path() -> list[Path]:
 
 @functools.lru_cache(maxsize=8)
 def _installed(folders: tuple[Path, ...]) -> dict[bytes, PackedModel]:
-    models = {}
+    models: dict[bytes, PackedModel] = {}
     for folder in folders:
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             model = load(path)

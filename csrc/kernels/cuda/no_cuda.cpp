@@ -2,12 +2,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Linked instead of the CUDA files in a build without CUDA.
+#include "common/error.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/image_ops.h"
 
 namespace fastcodec::cuda {
 
 std::string unavailable_reason() {
   return "built without CUDA; reinstall with nvcc on PATH (FASTCODEC_CUDA=ON makes a missing one an error)";
 }
+
+const Device& cuda_device() { throw Error(ErrorCode::kBackend, "cuda: " + unavailable_reason() + "; use device='cpu'"); }
 
 }  // namespace fastcodec::cuda
