@@ -293,6 +293,21 @@ def test_metadata_and_alpha_count_in_the_target() -> None:
         encode(np.dstack([X, alpha]), target_bytes=5000)
 
 
+def test_half_size_takes_the_better_chroma_format(model: packed_model.PackedModel) -> None:
+    def error(subsampling: str) -> int:
+        data = encode(X, model=model, scale=2, networks="on", subsampling=subsampling, target_bytes=2500)
+        return squared_error(X, decode(data))
+
+    errors = {mode: error(mode) for mode in ("4:2:0", "4:4:4", "auto")}
+    assert errors["4:2:0"] != errors["4:4:4"]
+    assert errors["auto"] == min(errors.values())
+
+
+def test_half_size_below_its_worst_quality_is_still_coded(model: packed_model.PackedModel) -> None:
+    data = encode(X, model=model, scale=2, networks="on", quality=1)
+    assert info(data).scale == 2
+
+
 def test_the_search_is_short(knowing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Counter()
     for name in ("encode", "decode"):
@@ -305,9 +320,9 @@ def test_the_search_is_short(knowing: Any, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(Codec, name, counted)
     model = knowing(X, 0.3, 0.3)
     for target, encodes, decodes in (
-        ({"quality": 50}, 8, 2),
-        ({"target_bytes": 3000}, 14, 3),
-        ({"target_psnr": 30}, 24, 24),
+        ({"quality": 50}, 15, 3),
+        ({"target_bytes": 3000}, 21, 4),
+        ({"target_psnr": 30}, 32, 32),
     ):
         calls.clear()
         encode(X, model=model, **target)

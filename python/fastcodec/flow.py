@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -63,6 +63,7 @@ class _Way:
     """One way to code the image; `rec` restores it, `com` makes it compact."""
 
     scale: int
+    subsampling: str
     rec: Program | None = None
     com: Program | None = None
 
@@ -125,17 +126,22 @@ def _program(model: PackedModel, name: str, channels: int) -> Program | None:
 
 
 def _ways(settings: Settings, channels: int) -> list[_Way]:
-    """The candidates that settings and model allow, the plainest first."""
+    """The candidates that settings and model allow, the plainest first.
+
+    At half size the best chroma format depends on image and rate, so "auto" tries them all.
+    """
     ways = []
+    chroma = settings.subsampling
     if settings.networks != "on" and settings.scale != 2:
-        ways.append(_Way(1))
+        ways.append(_Way(1, chroma))
     model = settings.model
     if model is not None and settings.networks != "off":
         rec1, rec2, com2 = (_program(model, name, channels) for name in ("rec1", "rec2", "com2"))
         if rec1 is not None and settings.scale != 2:
-            ways.append(_Way(1, rec1))
+            ways.append(_Way(1, chroma, rec1))
         if rec2 is not None and com2 is not None and settings.scale != 1 and settings.container == "fcd":
-            ways.append(_Way(2, rec2, com2))
+            several = settings.codec.subsamplings if chroma == "auto" and channels == 3 else ()
+            ways += [_Way(2, each, rec2, com2) for each in several or (chroma,)]
     if not ways:
         colour = "RGB" if channels == 3 else "grey"
         held = "no model" if model is None else f"model {model.name} without a fitting program"
@@ -155,10 +161,9 @@ class _Search:
 
     image: Image
     settings: Settings
-    subsampling: str
     alpha: bytes | None
     metadata: dict[str, bytes]
-    coded: dict[tuple[int, int], _Coded] = field(default_factory=dict)
+    coded: dict[tuple[int, int, str], _Coded] = field(default_factory=dict)
     compact: dict[int, Image] = field(default_factory=dict)
     decoded: tuple[_Coded, Image] | None = None
 
@@ -173,11 +178,11 @@ class _Search:
         return self.compact[level]
 
     def encode(self, way: _Way, quality: int) -> _Coded:
-        key = (way.scale, quality)
+        key = (way.scale, quality, way.subsampling)
         if key not in self.coded:
             source, codec = self.source(way, quality), self.settings.codec
             shape = (source.shape[0], source.shape[1], source.shape[2])
-            file = codec.encode(source, quality, self.subsampling, self.settings.options)
+            file = codec.encode(source, quality, way.subsampling, self.settings.options)
             trimmed = None if self.settings.container == "jpeg" else codec.trim(file, shape, quality)
             self.coded[key] = _Coded(file, file if trimmed is None else trimmed, trimmed is not None, shape)
         return self.coded[key]
@@ -222,16 +227,16 @@ class _Search:
 
     def at_quality(self, ways: list[_Way], quality: int) -> _Trial:
         """The smallest error with a payload of at most the bare codec's bytes at `quality`."""
-        budget = len(self.encode(_Way(1), quality).payload)
+        budget = len(self.encode(_Way(1, self.settings.subsampling), quality).payload)
         trials = []
         for way in ways:
             fitting: int | None = quality
             if way.scale != 1:
                 fitting = last_true(partial(self.payload_fits, way, budget))
-            if fitting is None and len(ways) == 1:
-                fitting = _WORST_QUALITY
             if fitting is not None:
                 trials.append(self.measure(way, fitting))
+        if not trials:  # half size was asked for, and even its worst quality is above the budget
+            trials = [self.measure(way, _WORST_QUALITY) for way in ways]
         return min(trials, key=lambda trial: (trial.error, trial.size))
 
     def at_bytes(self, ways: list[_Way], budget: int) -> _Trial:
@@ -306,13 +311,11 @@ def encode_image(
             f"image is {image.shape[1]} x {image.shape[0]}, codec {codec.name} takes sides up to {codec.max_side}; "
             "use another codec or cut the image"
         )
-    ways = _ways(settings, image.shape[2])
-    alpha_body = None if alpha is None else encode_alpha(alpha)
-    best = None
-    for subsampling in _subsamplings(settings, target):
-        search = _Search(image, settings, subsampling, alpha_body, metadata)
+    search = _Search(image, settings, None if alpha is None else encode_alpha(alpha), metadata)
+    for chroma in _subsamplings(settings, target):
+        ways = _ways(replace(settings, subsampling=chroma), image.shape[2])
         if target.kind == "quality":
-            best = search.at_quality(ways, int(target.value))
+            best: _Trial | None = search.at_quality(ways, int(target.value))
         elif target.kind == "bytes":
             best = search.at_bytes(ways, int(target.value))
         else:
