@@ -225,6 +225,18 @@ def test_the_best_candidate_wins(knowing: Any, rec1: float, rec2: float, network
         assert (i.networks, i.scale) == (networks, scale)
 
 
+def test_comcnn_at_full_size_spends_what_it_saves_on_quality(knowing: Any) -> None:
+    model = knowing(X, 0.9)
+    plain = encode(X, model=model, quality=40)
+    assert info(plain).quality == 40
+    model.programs["com1_rgb"] = Knows(np.full_like(X, 128), 0.5, 1.0)  # half the contrast: fewer bytes
+    model.programs["rec1_rgb"] = Knows(X, 1.0, 1.0)
+    data = encode(X, model=model, quality=40)
+    assert (info(data).scale, info(data).networks) == (1, True)
+    assert info(data).quality > 40
+    assert len(data) <= len(plain)
+
+
 def test_forcing_overrules_the_measurement(knowing: Any) -> None:
     model = knowing(X, 0.5, 0.2)
     for forced, networks, scale in (

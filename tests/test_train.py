@@ -48,6 +48,11 @@ quantised = true
 steps = 2
 lr = 1e-4
 [[stage]]
+train = "com"
+scale = 1
+steps = 2
+lr = 1e-3
+[[stage]]
 train = "rec"
 scale = 2
 compact = "bicubic"
@@ -67,7 +72,7 @@ lr = 1e-3
 
 META = {"name": "t", "codec": {"name": "jpeg", "levels": [10, 40, 80]}, "networks": {"variant": "fast"}, "stage": []}
 NETWORKS = [
-    ("fast rec", 1), ("fast rec", 2), ("fast com", 2), ("paper rec", 1), ("paper rec", 2),
+    ("fast rec", 1), ("fast rec", 2), ("fast com", 1), ("fast com", 2), ("paper rec", 1), ("paper rec", 2),
     ("paper com", 2),
 ]  # fmt: skip
 
@@ -97,9 +102,9 @@ def random_network(kind: str, scale: int) -> torch.nn.Module:
     torch.manual_seed(scale)
     make = {
         "fast rec": lambda: networks.make_rec("fast", scale=scale, levels=3, period=8, width=12, blocks=2),
-        "fast com": lambda: networks.make_com("fast", levels=3, width=12, blocks=1),
+        "fast com": lambda: networks.make_com("fast", scale=scale, levels=3, period=4, width=12, blocks=1),
         "paper rec": lambda: networks.make_rec("paper", scale=scale, levels=3, period=0, width=8, layers=4),
-        "paper com": lambda: networks.make_com("paper", levels=3, width=8),
+        "paper com": lambda: networks.make_com("paper", scale=2, levels=3, period=0, width=8),
     }[kind]
     net = make()
     with torch.no_grad():
@@ -158,20 +163,20 @@ def test_a_run_stops_at_its_budget_goes_on_and_repeats_exactly(folder, tmp_path)
     assert (state["stage"], state["step"]) == (0, 1)
     run(tmp_path / "a")
     state = torch.load(tmp_path / "a" / "checkpoint_scale1.pt", weights_only=True)
-    assert (state["stage"], state["step"]) == (2, 0)
+    assert (state["stage"], state["step"]) == (3, 0)
     for line in (tmp_path / "a" / "log_scale2.jsonl").read_text().splitlines():
         assert "stage" in json.loads(line)
     first, second = run(tmp_path / "b"), run(tmp_path / "c")
     assert first.read_bytes() == second.read_bytes()
     model = packed_model.load(first)
-    assert set(model.programs) == {f"{n}_{c}" for n in ("rec1", "rec2", "com2") for c in ("rgb", "grey")}
+    assert set(model.programs) == {f"{n}_{c}" for n in ("rec1", "com1", "rec2", "com2") for c in ("rgb", "grey")}
     assert model.codec == "jpeg"
 
 
 def test_each_scale_trains_by_itself(folder, tmp_path):
     for scale in (1, 2):
         path = training.main(folder / "tiny.toml", data=folder, out=tmp_path, scales=(scale,), device="cpu", threads=1)
-    assert len(packed_model.load(path).programs) == 6
+    assert len(packed_model.load(path).programs) == 8
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(folder, tmp_path, monkeypatch):
@@ -186,7 +191,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(folder
 def test_training_never_changes_the_frozen_network(folder, tmp_path):
     training.main(folder / "tiny.toml", data=folder, out=tmp_path, scales=(2,), device="cpu", threads=1)
     config = training.load_config(folder / "tiny.toml")
-    config["stage"] = [s for s in config["stage"] if s["train"] == "com"]
+    config["stage"] = [s for s in config["stage"] if s["train"] == "com" and s["scale"] == 2]
     nets = training.make_networks(config, 2)
     photos = training.Photos(folder, hold_out=4, min_size=32)
     run = training.Run(config, tmp_path / "none", torch.device("cpu"), photos, 2, nets)

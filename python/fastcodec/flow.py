@@ -4,8 +4,8 @@
 
 The encoder decodes every candidate exactly as the decoder would and keeps the best by measured bytes
 and squared error, so the networks are on only where they help. Candidates at a byte budget:
-the bare codec; RecCNN on the bare codec's payload ("scale 1"); ComCNN, codec and RecCNN at half size
-("scale 2") with the largest codec quality that fits. Images are uint8 (H, W, C), C 1 or 3; the alpha
+the bare codec; RecCNN on the bare codec's payload; ComCNN, codec and RecCNN at full size ("scale 1") and
+at half size ("scale 2") with the largest codec quality that fits. Images are uint8 (H, W, C), C 1 or 3; the alpha
 plane travels beside them, uint8 (H, W).
 """
 
@@ -111,11 +111,11 @@ def _buffer(image: Image) -> memoryview:
 # ---------------------------------------------------------------- programs of a model
 
 
-_PROGRAM_SCALES = {"rec1": 1.0, "rec2": 2.0, "com2": 0.5}
+_PROGRAM_SCALES = {"rec1": 1.0, "com1": 1.0, "rec2": 2.0, "com2": 0.5}
 
 
 def _program(model: PackedModel, name: str, channels: int) -> Program | None:
-    """The program rec1, rec2 or com2 for grey or RGB; ModelError when it is not what its name says."""
+    """The program rec1, com1, rec2 or com2 for grey or RGB; ModelError when it is not what its name says."""
     program = model.programs.get(f"{name}_{'rgb' if channels == 3 else 'grey'}")
     if program is not None and (program.scale, program.channels) != (_PROGRAM_SCALES[name], channels):
         raise ModelError(
@@ -136,9 +136,11 @@ def _ways(settings: Settings, channels: int) -> list[_Way]:
         ways.append(_Way(1, chroma))
     model = settings.model
     if model is not None and settings.networks != "off":
-        rec1, rec2, com2 = (_program(model, name, channels) for name in ("rec1", "rec2", "com2"))
+        rec1, com1, rec2, com2 = (_program(model, name, channels) for name in ("rec1", "com1", "rec2", "com2"))
         if rec1 is not None and settings.scale != 2:
             ways.append(_Way(1, chroma, rec1))
+            if com1 is not None:
+                ways.append(_Way(1, chroma, rec1, com1))
         if rec2 is not None and com2 is not None and settings.scale != 1 and settings.container == "fcd":
             several = settings.codec.subsamplings if chroma == "auto" and channels == 3 else ()
             ways += [_Way(2, each, rec2, com2) for each in several or (chroma,)]
@@ -163,22 +165,22 @@ class _Search:
     settings: Settings
     alpha: bytes | None
     metadata: dict[str, bytes]
-    coded: dict[tuple[int, int, str], _Coded] = field(default_factory=dict)
-    compact: dict[int, Image] = field(default_factory=dict)
+    coded: dict[tuple[int, bool, str, int], _Coded] = field(default_factory=dict)
+    compact: dict[tuple[int, int], Image] = field(default_factory=dict)
     decoded: tuple[_Coded, Image] | None = None
 
     def source(self, way: _Way, quality: int) -> Image:
         """What the inner codec is given: the image, or ComCNN's compact one for that quality."""
         if way.com is None:
             return self.image
-        level = way.com.level_for(quality)
-        if level not in self.compact:
+        key = (way.scale, way.com.level_for(quality))
+        if key not in self.compact:
             height, width = (-(-side // way.scale) for side in self.image.shape[:2])
-            self.compact[level] = way.com.run(self.image, level, (height, width), threads=self.settings.threads)
-        return self.compact[level]
+            self.compact[key] = way.com.run(self.image, key[1], (height, width), threads=self.settings.threads)
+        return self.compact[key]
 
     def encode(self, way: _Way, quality: int) -> _Coded:
-        key = (way.scale, quality, way.subsampling)
+        key = (way.scale, way.com is None, way.subsampling, quality)
         if key not in self.coded:
             source, codec = self.source(way, quality), self.settings.codec
             shape = (source.shape[0], source.shape[1], source.shape[2])
@@ -231,7 +233,7 @@ class _Search:
         trials = []
         for way in ways:
             fitting: int | None = quality
-            if way.scale != 1:
+            if way.com is not None:
                 fitting = last_true(partial(self.payload_fits, way, budget))
             if fitting is not None:
                 trials.append(self.measure(way, fitting))

@@ -92,7 +92,7 @@ class Trunk(nn.Module):
 
 
 class RecCNN(nn.Module):
-    """Reconstruction network, `fast` variant: decoded compact image -> image.
+    """Reconstruction network, `fast` variant: decoded compact image -> image; also ComCNN at scale 1.
 
     It works at half the output's resolution: on the compact image itself at scale 2, behind a
     pixel-unshuffle at scale 1.
@@ -213,8 +213,14 @@ def make_rec(variant: str, *, scale: int, levels: int, period: int, **options: i
     return RecCNN(scale=scale, levels=levels, period=period, **options)
 
 
-def make_com(variant: str, *, levels: int, **options: int) -> nn.Module:
-    """ComCNN by variant name (``fast`` or ``paper``)."""
+def make_com(variant: str, *, scale: int, levels: int, period: int, **options: int) -> nn.Module:
+    """ComCNN by variant name (``fast`` or ``paper``).
+
+    At scale 1 it takes out of the image what the codec cannot keep at its quality: a network from
+    image to image on the codec's block grid, the same one as RecCNN.
+    """
+    if scale == 1:
+        return make_rec(variant, scale=1, levels=levels, period=period, **options)
     if variant == "paper":
         return PaperComCNN(levels=levels, **options)
     return ComCNN(levels=levels, **options)

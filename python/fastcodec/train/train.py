@@ -97,7 +97,7 @@ def load_config(path: str | Path) -> dict[str, Any]:
 
 
 def make_networks(config: dict[str, Any], scale: int) -> dict[str, nn.Module]:
-    """The networks of one scale: rec1, or rec2 and (if any stage uses it) com2."""
+    """The networks of one scale: rec1 or rec2, and com1 or com2 if any stage trains it."""
     torch.manual_seed(config["seed"])
     options = dict(config["networks"])
     variant, levels = options.pop("variant"), len(config["codec"]["levels"])
@@ -105,8 +105,10 @@ def make_networks(config: dict[str, Any], scale: int) -> dict[str, nn.Module]:
     nets: dict[str, nn.Module] = {
         f"rec{scale}": networks.make_rec(variant, scale=scale, levels=levels, period=config["codec"]["period"], **rec)
     }
-    if scale == 2 and any(s["train"] in ("com", "joint") for s in config["stage"]):
-        nets["com2"] = networks.make_com(variant, levels=levels, **com)
+    if any(s["train"] in ("com", "joint") for s in config["stage"] if s["scale"] == scale):
+        nets[f"com{scale}"] = networks.make_com(
+            variant, scale=scale, levels=levels, period=config["codec"]["period"], **com
+        )
     return nets
 
 
@@ -139,11 +141,11 @@ def calibrated(run: Run) -> dict[str, nn.Module]:
     trained = {f"{s['train']}{s['scale']}" for s in run.stages[: run.stage] if s.get("quantised")}
     for name, net in run.nets.items():
         if name not in trained:
-            stage = {"scale": int(name[-1])}
+            stage = {"train": "rec", "scale": int(name[-1])}
             samples = open_samples(run, stage)
             x, y, q = samples.make(-1)
             samples.close()
-            calibrate(net, [((y if name == "com2" else x).to(run.device), run.level(q))])
+            calibrate(net, [((y if name.startswith("com") else x).to(run.device), run.level(q))])
     return run.nets
 
 
@@ -170,12 +172,17 @@ def open_samples(run: Run, stage: dict[str, Any]) -> Samples:
 
 
 def compact_image(run: Run, stage: dict[str, Any], image: Tensor, level: Tensor) -> Tensor:
-    """What goes into the codec, [N,3,H,W] -> [N,3,h,w], not rounded."""
-    if stage["scale"] == 1:
-        return image
-    if stage.get("compact", "com") == "com":
-        return run.nets["com2"](image, level, quantised=stage.get("quantised", False))  # type: ignore[no-any-return]
-    return bicubic_down2(image)
+    """What goes into the codec, [N,3,H,W] -> [N,3,h,w], not rounded.
+
+    ``compact`` in the stage says which: "com" (ComCNN; the default at half size and wherever ComCNN
+    learns), "bicubic" or "image".
+    """
+    scale = stage["scale"]
+    kind = stage.get("compact", "com" if scale == 2 or stage["train"] != "rec" else "image")
+    if kind == "com":
+        compact: Tensor = run.nets[f"com{scale}"](image, level, quantised=stage.get("quantised", False))
+        return compact
+    return bicubic_down2(image) if kind == "bicubic" else image
 
 
 def rate_distortion_slopes(run: Run, stage: dict[str, Any]) -> dict[str, Tensor]:
@@ -256,14 +263,15 @@ def train_com_step(run: Run, stage: dict[str, Any], samples: Samples, curve: dic
 def run_stage(run: Run, stage: dict[str, Any], deadline: float, log: Any) -> bool:
     """Train one stage until its steps are done (True) or the deadline (False)."""
     which = stage["train"]
-    names = {"rec": [f"rec{stage['scale']}"], "com": ["com2"], "joint": ["com2", f"rec{stage['scale']}"]}[which]
+    scale = stage["scale"]
+    names = {"rec": [f"rec{scale}"], "com": [f"com{scale}"], "joint": [f"com{scale}", f"rec{scale}"]}[which]
     for name, net in run.nets.items():
         net.requires_grad_(name in names)
     samples = open_samples(run, stage)
     if stage.get("quantised") and run.step == 0:
         for name in names:
             x, y, q = samples.make(-1)
-            calibrate(run.nets[name], [((y if name == "com2" else x).to(run.device), run.level(q))])
+            calibrate(run.nets[name], [((y if name.startswith("com") else x).to(run.device), run.level(q))])
     params = [p for n in names for p in run.nets[n].parameters()]
     optimiser = torch.optim.Adam(params, lr=stage["lr"], betas=(0.9, 0.99))
     average = [p.detach().clone() for p in params]
@@ -335,8 +343,8 @@ def restore(run: Run) -> bool:
     if not run.checkpoint.exists():
         return False
     state = torch.load(run.checkpoint, map_location=run.device, weights_only=True)
-    for name, net in run.nets.items():
-        net.load_state_dict(state["nets"][name])
+    for name, weights in state["nets"].items():
+        run.nets[name].load_state_dict(weights)
     run.stage, run.step = state["stage"], state["step"]
     if "optimiser" in state:
         run.resume_state = state
