@@ -5,8 +5,8 @@
     pytest bench/bench_networks.py
 
 Each backend is first compared with the reference kernels. The peer is torch eager in fp32 with the same layers, default
-and channels_last; it does the convolutions alone. Times are CPU time of the one thread, so that other work on the machine
-counts little. Ratios of the least times, GMAC/s and the machine are in extra_info.
+and channels_last; it does the convolutions alone. Times are CPU time of the one thread, so that other work on the
+machine counts little. Ratios of the least times, GMAC/s and the machine are in extra_info.
 """
 
 from __future__ import annotations

@@ -100,9 +100,12 @@ def constant_conv(
 
 @pytest.mark.parametrize("weight", [-128, 127])
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_conv_extremes(backend: str, weight: int, sign: int) -> None:
-    """The largest sums of a 3x3 convolution and the largest multiplier; bias at the edge of the accumulator bound."""
-    channels = 64
+@pytest.mark.parametrize("channels", [64, 114, 115])
+def test_conv_extremes(backend: str, weight: int, sign: int, channels: int) -> None:
+    """The largest sums of a 3x3 convolution and the largest multiplier; bias at the edge of the accumulator bound.
+
+    With 114 channels of weight -128 the sum stays just below 2^25, where the Winograd convolution is still exact.
+    """
     edge = 2**31 - 1 - 9 * channels * abs(weight) * 255
     for dtype in ("u8", "i16"):
         program, tensors = constant_conv(weight, channels, sign * edge, 2**31 - 1, dtype)

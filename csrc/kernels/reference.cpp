@@ -27,11 +27,13 @@ void store(void* row, Dtype type, ptrdiff_t i, int64_t v) {
   }
 }
 
+void conv_plan(ConvShape* s, int64_t) { s->winograd = false; }
+
 size_t conv_packed_bytes(const ConvShape& s) {
   return static_cast<size_t>(s.out_channels) * s.kernel * s.kernel * (s.depthwise ? 1 : s.in_channels);
 }
 
-void conv_pack(const ConvShape& s, const int8_t* weight, int64_t, uint8_t* packed, int32_t* bias_shift) {
+void conv_pack(const ConvShape& s, const int8_t* weight, uint8_t* packed, int32_t* bias_shift) {
   memcpy(packed, weight, conv_packed_bytes(s));
   memset(bias_shift, 0, s.out_channels * sizeof *bias_shift);
 }
@@ -150,7 +152,7 @@ void residual(const int16_t* d, int d_pixel, const void* base, Dtype base_type, 
 }  // namespace
 
 const Kernels kernels = {
-    "reference",      conv_packed_bytes,     conv_pack,   conv_scratch_bytes, conv,     pixel_unshuffle2, phase,
+    "reference",      conv_plan, conv_packed_bytes,     conv_pack,   conv_scratch_bytes, conv,     pixel_unshuffle2, phase,
     pixel_shuffle2,   bicubic_scratch_bytes, bicubic_up2, bicubic_down2,      residual,
 };
 

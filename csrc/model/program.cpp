@@ -107,7 +107,7 @@ std::vector<std::vector<int32_t>> level_table(const OpReader& reader, const std:
   return table;
 }
 
-// Proves that |acc + bias| < 2^31 for every input, output channel and level; returns the largest bound.
+// Proves that |acc + bias| < 2^31 for every input, output channel and level; returns the largest bound of |acc|.
 int64_t prove_bound(const OpReader& reader, const Op& op) {
   const int64_t per_channel = static_cast<int64_t>(op.weight.size()) / op.channels;
   int64_t worst = 0;
@@ -119,7 +119,7 @@ int64_t prove_bound(const OpReader& reader, const Op& op) {
     const int64_t bound = sum * 255 + bias;
     reader.require(bound < (int64_t{1} << 31), "channel " + std::to_string(o) + " may overflow: sum|w| * 255 + |b| = " +
                                                    std::to_string(bound) + ", must be below 2^31");
-    worst = std::max(worst, bound);
+    worst = std::max(worst, sum * 255);
   }
   return worst;
 }
@@ -145,7 +145,7 @@ void load_conv(const OpReader& reader, bool depthwise, const Op& in, const std::
   op->scale = in.scale;
   if (stride == 2) op->scale.ups > 0 ? --op->scale.ups : ++op->scale.downs;
   op->conv = {in.channels, op->channels, static_cast<int>(kernel), static_cast<int>(stride), depthwise,
-              in.type == Dtype::kI8, in.pixel};
+              in.type == Dtype::kI8, in.pixel, false};
   if (op->in[1] >= 0) {
     const Op& add = ops[op->in[1]];
     reader.require(add.channels == op->channels && add.scale == op->scale,
@@ -162,9 +162,10 @@ void load_conv(const OpReader& reader, bool depthwise, const Op& in, const std::
   const auto* data = static_cast<const int8_t*>(weight.data);
   op->weight.assign(data, data + n_out * kernel * kernel * (depthwise ? 1 : in.channels));
   const int64_t bound = prove_bound(reader, *op);
+  kernels.conv_plan(&op->conv, bound);
   op->packed = allocate_aligned(kernels.conv_packed_bytes(op->conv));
   op->bias_shift.resize(op->channels);
-  kernels.conv_pack(op->conv, op->weight.data(), bound, op->packed.get(), op->bias_shift.data());
+  kernels.conv_pack(op->conv, op->weight.data(), op->packed.get(), op->bias_shift.data());
   for (auto& row : op->bias) {
     for (int o = 0; o < op->channels; ++o) {
       row[o] = static_cast<int32_t>(static_cast<uint32_t>(row[o]) + static_cast<uint32_t>(op->bias_shift[o]));

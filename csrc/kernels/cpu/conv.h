@@ -13,6 +13,13 @@ void conv_direct_pack(const ConvShape& shape, const int8_t* weight, uint8_t* pac
 size_t conv_direct_scratch_bytes(const ConvShape& shape);
 void conv_direct(const ConvArgs& args);
 
+// Integer Winograd convolution for some shapes of 3x3 and stride 1; the same results.
+bool conv_winograd_fits(const ConvShape& shape, int64_t max_abs_acc);
+size_t conv_winograd_packed_bytes(const ConvShape& shape);
+void conv_winograd_pack(const ConvShape& shape, const int8_t* weight, uint8_t* packed, int32_t* bias_shift);
+size_t conv_winograd_scratch_bytes(const ConvShape& shape);
+void conv_winograd(const ConvArgs& args);
+
 void pixel_unshuffle2(const uint8_t* const rows[2], int in_pixel, int channels, uint8_t* out, int out_pixel,
                       int n_cols);
 void phase(const uint8_t* in, int in_pixel, int channels, const uint8_t* table, int n_planes, int period, int x0,

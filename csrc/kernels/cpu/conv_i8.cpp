@@ -4,11 +4,10 @@
 // Direct convolution and depthwise convolution. A block of kPixels pixels x B vectors of output channels stays in
 // registers while all taps and input channels run by; activations are broadcast, weights lie in the order of use:
 // [block of output channels][tap][group of input channels][B][lane][kGroup].
-#include "kernels/cpu/conv.h"
-
 #include <string.h>
 
-#include FASTCODEC_SIMD
+#include "kernels/cpu/conv.h"
+#include "kernels/cpu/conv_block.h"
 
 namespace fastcodec::FASTCODEC_ISA {
 namespace {
@@ -36,37 +35,6 @@ bool needs_stage(const ConvShape& s) { return !kActIsU8 || s.in_signed; }
 // Elements of one staged row: the pixels of a chunk, and the overshoot of the last group and of stage() itself.
 ptrdiff_t stage_pitch(const ConvShape& s) {
   return round_up(((kChunkPixels - 1) * s.stride + s.kernel) * s.in_pixel + kGroup + 64, 64);
-}
-
-// acc += the taps of one run for P pixels and B vectors of output channels
-template <int P, int B>
-inline __attribute__((always_inline)) const Weight* accumulate(V (&acc)[P][B], const Act* in, ptrdiff_t step, const Weight* w,
-                                                              int n_steps) {
-  for (int k = 0; k < n_steps; ++k) {
-    decltype(load_weights(w)) weights[B];
-    for (int b = 0; b < B; ++b) weights[b] = load_weights(w + b * kLanes * kGroup);
-    for (int p = 0; p < P; ++p) {
-      const auto x = broadcast(in + p * step);
-      for (int b = 0; b < B; ++b) acc[p][b] = dot(acc[p][b], x, weights[b]);
-    }
-    in += kGroup;
-    w += B * kLanes * kGroup;
-  }
-  return w;
-}
-
-inline __attribute__((always_inline)) void finish(const ConvArgs& a, V acc, V bias, V mult, int y, ptrdiff_t x, int c) {
-  V v = mul_shift_32(add(acc, bias), mult);
-  if (a.add) {
-    const ptrdiff_t at = x * a.add_pixel + c;
-    if (a.add_type == Dtype::kU8) v = add(v, load_u8(static_cast<const uint8_t*>(a.add[y]) + at));
-    else if (a.add_type == Dtype::kI8) v = add(v, load_i8(static_cast<const int8_t*>(a.add[y]) + at));
-    else v = add(v, load_i16(static_cast<const int16_t*>(a.add[y]) + at));
-  }
-  const ptrdiff_t at = x * a.out_pixel + c;
-  if (a.out_type == Dtype::kU8) store_u8(static_cast<uint8_t*>(a.out[y]) + at, v);
-  else if (a.out_type == Dtype::kI8) store_i8(static_cast<int8_t*>(a.out[y]) + at, v);
-  else store_i16(static_cast<int16_t*>(a.out[y]) + at, v);
 }
 
 // Output pixels x .. x + n of row y for B vectors of channels from c on; rows[ky] at the first tap of pixel x.

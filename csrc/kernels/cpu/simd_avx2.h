@@ -8,7 +8,6 @@
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 namespace fastcodec::FASTCODEC_ISA {
 namespace {
@@ -34,13 +33,19 @@ inline V mul_add(V a, V x, V w) {
   return _mm256_add_epi32(a, _mm256_madd_epi16(x, _mm256_and_si256(w, _mm256_set1_epi32(0xFFFF))));
 }
 
+// In assembly because GCC 12 otherwise runs out of its 16 registers: it loads weights again and spills sums.
+typedef int32_t __attribute__((may_alias)) Pair;
 inline V broadcast(const Act* p) {
-  int32_t pair;
-  memcpy(&pair, p, 4);
-  return _mm256_set1_epi32(pair);
+  V x;
+  asm("vpbroadcastd %1, %0" : "=x"(x) : "m"(*reinterpret_cast<const Pair*>(p)));
+  return x;
 }
 inline V load_weights(const Weight* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
-inline V dot(V a, V x, V w) { return _mm256_add_epi32(a, _mm256_madd_epi16(x, w)); }
+inline V dot(V a, V x, V w) {
+  V product;
+  asm("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(a), "=&x"(product) : "x"(x), "x"(w));
+  return a;
+}
 inline void stage(const uint8_t* row, bool is_signed, ptrdiff_t n, Act* out) {
   for (ptrdiff_t i = 0; i < n; i += 16) {
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + i));
@@ -65,6 +70,23 @@ inline void store_i8(int8_t* p, V a) {
   _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
 }
 inline void store_i16(int16_t* p, V a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), pack_i16(a)); }
+
+// What conv_winograd.cpp needs beside: 16 values of 16 bits, and some arithmetic on V; all modulo 2^16 and 2^32.
+#define FASTCODEC_SIMD_WINOGRAD 1
+using V16 = __m256i;
+constexpr int kLanes16 = 16;
+inline V16 load16_u8(const uint8_t* p) { return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline V16 load16_i8(const uint8_t* p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline void store16(int16_t* p, V16 a) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), a); }
+inline V16 add16(V16 a, V16 b) { return _mm256_add_epi16(a, b); }
+inline V16 sub16(V16 a, V16 b) { return _mm256_sub_epi16(a, b); }
+template <int n> inline V16 shift_left16(V16 a) { return _mm256_slli_epi16(a, n); }
+inline void store(int32_t* p, V a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
+inline V sub(V a, V b) { return _mm256_sub_epi32(a, b); }
+inline V mul(V a, V b) { return _mm256_mullo_epi32(a, b); }
+inline V broadcast_lane(int32_t v) { return _mm256_set1_epi32(v); }
+template <int n> inline V shift_left(V a) { return _mm256_slli_epi32(a, n); }
+template <int n> inline V shift_right(V a) { return _mm256_srai_epi32(a, n); }
 
 }  // namespace
 }  // namespace fastcodec::FASTCODEC_ISA

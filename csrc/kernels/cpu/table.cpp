@@ -10,23 +10,36 @@
 namespace fastcodec::FASTCODEC_ISA {
 namespace {
 
-size_t conv_packed_bytes(const ConvShape& shape) { return conv_direct_packed_bytes(shape); }
+void conv_plan(ConvShape* shape, int64_t max_abs_acc) { shape->winograd = conv_winograd_fits(*shape, max_abs_acc); }
 
-void conv_pack(const ConvShape& shape, const int8_t* weight, int64_t, uint8_t* packed, int32_t* bias_shift) {
-  conv_direct_pack(shape, weight, packed, bias_shift);
+size_t conv_packed_bytes(const ConvShape& shape) {
+  return shape.winograd ? conv_winograd_packed_bytes(shape) : conv_direct_packed_bytes(shape);
 }
 
-size_t conv_scratch_bytes(const ConvShape& shape, int) { return conv_direct_scratch_bytes(shape); }
+void conv_pack(const ConvShape& shape, const int8_t* weight, uint8_t* packed, int32_t* bias_shift) {
+  if (shape.winograd) conv_winograd_pack(shape, weight, packed, bias_shift);
+  else conv_direct_pack(shape, weight, packed, bias_shift);
+}
+
+size_t conv_scratch_bytes(const ConvShape& shape, int) {
+  return shape.winograd ? conv_winograd_scratch_bytes(shape) : conv_direct_scratch_bytes(shape);
+}
+
+void conv(const ConvArgs& args) {
+  if (args.shape.winograd) conv_winograd(args);
+  else conv_direct(args);
+}
 
 }  // namespace
 
 extern const Kernels kernels;
 const Kernels kernels = {
     FASTCODEC_STRING(FASTCODEC_ISA),
+    conv_plan,
     conv_packed_bytes,
     conv_pack,
     conv_scratch_bytes,
-    conv_direct,
+    conv,
     pixel_unshuffle2,
     phase,
     pixel_shuffle2,

@@ -1,0 +1,47 @@
+// SPDX-FileCopyrightText: 2026 fastcodec authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// The two pieces that all convolutions share: the product loop in registers, and the way from a sum to an output.
+#pragma once
+
+#include "kernels/kernels.h"
+
+#include FASTCODEC_SIMD
+
+namespace fastcodec::FASTCODEC_ISA {
+namespace {
+
+// acc += products of n_steps groups of kGroup channels, for P pixels `step` apart and B vectors of output channels; the
+// weights lie in the order of use. Returns the weights behind them.
+template <int P, int B>
+inline __attribute__((always_inline)) const Weight* accumulate(V (&acc)[P][B], const Act* in, ptrdiff_t step, const Weight* w,
+                                                              int n_steps) {
+  for (int k = 0; k < n_steps; ++k) {
+    decltype(load_weights(w)) weights[B];
+    for (int b = 0; b < B; ++b) weights[b] = load_weights(w + b * kLanes * kGroup);
+    for (int p = 0; p < P; ++p) {
+      const auto x = broadcast(in + p * step);
+      for (int b = 0; b < B; ++b) acc[p][b] = dot(acc[p][b], x, weights[b]);
+    }
+    in += kGroup;
+    w += B * kLanes * kGroup;
+  }
+  return w;
+}
+
+inline __attribute__((always_inline)) void finish(const ConvArgs& a, V acc, V bias, V mult, int y, ptrdiff_t x, int c) {
+  V v = mul_shift_32(add(acc, bias), mult);
+  if (a.add) {
+    const ptrdiff_t at = x * a.add_pixel + c;
+    if (a.add_type == Dtype::kU8) v = add(v, load_u8(static_cast<const uint8_t*>(a.add[y]) + at));
+    else if (a.add_type == Dtype::kI8) v = add(v, load_i8(static_cast<const int8_t*>(a.add[y]) + at));
+    else v = add(v, load_i16(static_cast<const int16_t*>(a.add[y]) + at));
+  }
+  const ptrdiff_t at = x * a.out_pixel + c;
+  if (a.out_type == Dtype::kU8) store_u8(static_cast<uint8_t*>(a.out[y]) + at, v);
+  else if (a.out_type == Dtype::kI8) store_i8(static_cast<int8_t*>(a.out[y]) + at, v);
+  else store_i16(static_cast<int16_t*>(a.out[y]) + at, v);
+}
+
+}  // namespace
+}  // namespace fastcodec::FASTCODEC_ISA

@@ -1,0 +1,196 @@
+// SPDX-FileCopyrightText: 2026 fastcodec authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// 3x3 convolution as Winograd's F(4x4, 3x3) in integers: 36 products for 16 outputs instead of 144, and exactly the same
+// sums.
+//
+// Over the rationals, with d a 6x6 piece of the input and g the 3x3 weights,
+//     Y = A^T [ (G g G^T) * (B^T d B) ] A        (* element by element, summed over input channels)
+// and B, A have small integers, but G has the fractions 1/4, 1/6, 1/12, 1/24. So G is taken 24 times (its last row, which
+// would become 24, 6 times, with the missing 4 in A):
+//     G' g = ( 6 g0, -4 (g0 + g1 + g2), -4 (g0 - g1 + g2), g0 + 2 g1 + 4 g2, g0 - 2 g1 + 4 g2, 6 g2 ).
+// Then Y comes out 576 = 9 * 64 times too large. 9 has an inverse modulo 2^32, so a multiplication gives 64 times the sum
+// modulo 2^32, and if the sum is below 2^25 an arithmetic shift by 6 gives the sum itself. All that happens in between may
+// wrap around, as long as it is arithmetic modulo 2^32. What must not wrap: the transformed inputs and weights in 16 bits.
+//     |B^T d B| <= 10 * 10 * 255 = 25500,  |G' g G'^T| <= 12 * 12 * 128 = 18432.
+#include "kernels/cpu/conv.h"
+
+#include <string.h>
+
+#include "kernels/cpu/conv_block.h"
+
+namespace fastcodec::FASTCODEC_ISA {
+
+#if defined(FASTCODEC_SIMD_WINOGRAD)
+namespace {
+
+constexpr int kTiles = 6;         // 4x4 tiles, side by side, of one pass
+constexpr int kOutBlock = 2 * kLanes;
+constexpr int kPositions = 36;
+constexpr int32_t kInverseOf9 = 954437177;
+constexpr int kMaxInChannels = 128;  // more would crowd the transformed weights out of the cache
+
+static_assert(9u * static_cast<uint32_t>(kInverseOf9) == 1u, "inverse modulo 2^32");
+
+int padded_in(const ConvShape& s) { return round_up(s.in_channels, kLanes16); }
+int n_out_blocks(const ConvShape& s) { return round_up(s.out_channels, kOutBlock) / kOutBlock; }
+size_t block_weights(const ConvShape& s) { return static_cast<size_t>(padded_in(s)) * kOutBlock; }
+
+// o = B^T d
+inline void transform_in(const V16* d, V16* o) {
+  const V16 a = sub16(d[4], shift_left16<2>(d[2])), b = sub16(d[3], shift_left16<2>(d[1]));
+  const V16 c = sub16(d[4], d[2]), e = sub16(d[3], d[1]), e2 = add16(e, e);
+  o[0] = add16(shift_left16<2>(sub16(d[0], d[2])), c);
+  o[1] = add16(a, b);
+  o[2] = sub16(a, b);
+  o[3] = add16(c, e2);
+  o[4] = sub16(c, e2);
+  o[5] = sub16(sub16(d[5], d[3]), add16(e2, e2));
+}
+
+// o = A^T m
+inline void transform_out(const V* m, V* o) {
+  const V sum12 = add(m[1], m[2]), difference12 = sub(m[1], m[2]), sum34 = add(m[3], m[4]), difference34 = sub(m[3], m[4]);
+  o[0] = add(add(m[0], sum12), sum34);
+  o[1] = add(difference12, add(difference34, difference34));
+  o[2] = add(sum12, shift_left<2>(sum34));
+  o[3] = add(add(difference12, shift_left<3>(difference34)), shift_left<2>(m[5]));
+}
+
+// Transformed inputs of n tiles: v[position][tile][channel]. rows[y] at the first tap of the first tile.
+template <bool kSigned>
+void transform_tiles(const ConvShape& s, const uint8_t* const rows[6], int n, int16_t* v) {
+  const int channels = padded_in(s);
+  for (int tile = 0; tile < n; ++tile) {
+    for (int c = 0; c < channels; c += kLanes16) {
+      V16 half[6][6];
+      for (int x = 0; x < 6; ++x) {
+        V16 d[6], o[6];
+        for (int y = 0; y < 6; ++y) {
+          const uint8_t* p = rows[y] + static_cast<ptrdiff_t>(tile * 4 + x) * s.in_pixel + c;
+          d[y] = kSigned ? load16_i8(p) : load16_u8(p);
+        }
+        transform_in(d, o);
+        for (int y = 0; y < 6; ++y) half[y][x] = o[y];
+      }
+      for (int y = 0; y < 6; ++y) {
+        V16 o[6];
+        transform_in(half[y], o);
+        for (int x = 0; x < 6; ++x) store16(v + ((y * 6 + x) * kTiles + tile) * channels + c, o[x]);
+      }
+    }
+  }
+}
+
+// Sums over the channels: m[position][tile][kOutBlock]
+void multiply(const int16_t* v, const Weight* weight, int channels, int n_blocks, int32_t* m) {
+  for (int position = 0; position < kPositions; ++position) {
+    V acc[kTiles][2];
+    for (auto& tile : acc) tile[0] = tile[1] = zero();
+    accumulate<kTiles, 2>(acc, v, channels, weight, channels / kGroup);
+    for (auto& tile : acc) {
+      store(m, tile[0]);
+      store(m + kLanes, tile[1]);
+      m += kOutBlock;
+    }
+    v += kTiles * channels;
+    weight += static_cast<ptrdiff_t>(n_blocks) * channels * kOutBlock;
+  }
+}
+
+// Outputs of n tiles from column x on, kLanes channels from c on.
+void finish_tiles(const ConvArgs& a, const int32_t* m, int n, int x, int c) {
+  const V bias = load(a.bias + c), mult = load(a.mult + c), inverse = broadcast_lane(kInverseOf9);
+  for (int tile = 0; tile < n; ++tile, m += kOutBlock) {
+    V half[4][6];
+    for (int column = 0; column < 6; ++column) {
+      V d[6], o[4];
+      for (int row = 0; row < 6; ++row) d[row] = load(m + (row * 6 + column) * kTiles * kOutBlock);
+      transform_out(d, o);
+      for (int row = 0; row < 4; ++row) half[row][column] = o[row];
+    }
+    for (int row = 0; row < a.n_rows; ++row) {
+      V o[4];
+      transform_out(half[row], o);
+      for (int column = 0; column < 4; ++column) {
+        const V acc = shift_right<6>(mul(o[column], inverse));
+        finish(a, acc, bias, mult, row, x + tile * 4 + column, c);
+      }
+    }
+  }
+}
+
+int16_t transformed_weight(const int8_t* taps, int in_channels, int row, int column) {
+  constexpr int kG[6][3] = {{6, 0, 0}, {-4, -4, -4}, {-4, 4, -4}, {1, 2, 4}, {1, -2, 4}, {0, 0, 6}};
+  int sum = 0;
+  for (int ky = 0; ky < 3; ++ky) {
+    for (int kx = 0; kx < 3; ++kx) sum += kG[row][ky] * kG[column][kx] * taps[(ky * 3 + kx) * in_channels];
+  }
+  return static_cast<int16_t>(sum);
+}
+
+}  // namespace
+
+bool conv_winograd_fits(const ConvShape& s, int64_t max_abs_acc) {
+  return !s.depthwise && s.kernel == 3 && s.stride == 1 && s.in_channels >= 12 && s.in_channels <= kMaxInChannels &&
+         s.out_channels >= 8 && max_abs_acc < (int64_t{1} << 25);
+}
+
+size_t conv_winograd_packed_bytes(const ConvShape& s) {
+  return kPositions * n_out_blocks(s) * block_weights(s) * sizeof(Weight);
+}
+
+// [position][block of kOutBlock output channels][pair of input channels][output channel][2]
+void conv_winograd_pack(const ConvShape& s, const int8_t* weight, uint8_t* packed, int32_t* bias_shift) {
+  memset(bias_shift, 0, s.out_channels * sizeof *bias_shift);
+  memset(packed, 0, conv_winograd_packed_bytes(s));
+  auto* out = reinterpret_cast<int16_t*>(packed);
+  for (int position = 0; position < kPositions; ++position) {
+    for (int o = 0; o < s.out_channels; ++o) {
+      int16_t* block = out + (position * n_out_blocks(s) + o / kOutBlock) * block_weights(s);
+      for (int i = 0; i < s.in_channels; ++i) {
+        block[(i / 2 * kOutBlock + o % kOutBlock) * 2 + i % 2] =
+            transformed_weight(weight + static_cast<ptrdiff_t>(o) * 9 * s.in_channels + i, s.in_channels, position / 6, position % 6);
+      }
+    }
+  }
+}
+
+size_t conv_winograd_scratch_bytes(const ConvShape& s) {
+  return kPositions * kTiles * (padded_in(s) * sizeof(int16_t) + kOutBlock * sizeof(int32_t));
+}
+
+void conv_winograd(const ConvArgs& a) {
+  const ConvShape& s = a.shape;
+  const int channels = padded_in(s), n_blocks = n_out_blocks(s);
+  auto* v = reinterpret_cast<int16_t*>(a.scratch);
+  auto* m = reinterpret_cast<int32_t*>(v + kPositions * kTiles * channels);
+  for (int x = 0; x < a.n_cols; x += 4 * kTiles) {
+    const int tiles_left = round_up(a.n_cols - x, 4) / 4, n = tiles_left < kTiles ? tiles_left : kTiles;
+    const uint8_t* rows[6];
+    for (int y = 0; y < 6; ++y) {  // rows below the last one only meet outputs that are not wanted
+      rows[y] = a.in[y < a.n_rows + 2 ? y : a.n_rows + 1] + static_cast<ptrdiff_t>(x) * s.in_pixel;
+    }
+    if (s.in_signed) transform_tiles<true>(s, rows, n, v);
+    else transform_tiles<false>(s, rows, n, v);
+    for (int block = 0; block < n_blocks; ++block) {
+      const auto* weight = reinterpret_cast<const Weight*>(a.packed) + block * block_weights(s);
+      multiply(v, weight, channels, n_blocks, m);
+      const int c = block * kOutBlock;
+      finish_tiles(a, m, n, x, c);
+      if (c + kLanes < s.out_channels) finish_tiles(a, m + kLanes, n, x, c + kLanes);
+    }
+  }
+}
+
+#else  // an instruction set whose direct convolution is as good
+
+bool conv_winograd_fits(const ConvShape&, int64_t) { return false; }
+size_t conv_winograd_packed_bytes(const ConvShape&) { return 0; }
+void conv_winograd_pack(const ConvShape&, const int8_t*, uint8_t*, int32_t*) {}
+size_t conv_winograd_scratch_bytes(const ConvShape&) { return 0; }
+void conv_winograd(const ConvArgs&) {}
+
+#endif
+
+}  // namespace fastcodec::FASTCODEC_ISA
