@@ -17,7 +17,7 @@ import cases
 import fastcodec
 import numpy as np
 import pytest
-from fastcodec import compare, metrics, report
+from fastcodec import compare, machine, metrics, report
 from PIL import Image
 
 QUALITIES = (5, 15, 30, 50, 70)
@@ -195,13 +195,13 @@ def test_large_images_are_shown_as_a_crop(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_atomic_writes(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    with report.atomic(path) as file:
+    with machine.atomic(path) as file:
         file.write(b"first")
         assert not path.exists()
     os.chmod(path, 0o640)
 
     def stop_half_way() -> None:
-        with report.atomic(path) as file:
+        with machine.atomic(path) as file:
             file.write(b"half of the sec")
             file.flush()
             raise RuntimeError("stop")
@@ -211,7 +211,7 @@ def test_atomic_writes(tmp_path: Path) -> None:
     assert path.read_bytes() == b"first"
     link = tmp_path / "link"
     link.symlink_to("file")
-    with report.atomic(link) as file:
+    with machine.atomic(link) as file:
         file.write(b"second")
     assert (path.read_bytes(), link.is_symlink()) == (b"second", True)
     assert path.stat().st_mode & 0o777 == 0o640
@@ -224,7 +224,7 @@ def test_atomic_writes_to_a_pipe(tmp_path: Path) -> None:
     got: list[bytes] = []
     reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
     reader.start()
-    report.write_text(pipe, "through")
+    machine.write_text(pipe, "through")
     reader.join(timeout=10)
     assert got == [b"through"]
     assert os.listdir(tmp_path) == ["pipe"]
@@ -233,7 +233,7 @@ def test_atomic_writes_to_a_pipe(tmp_path: Path) -> None:
 def test_new_files_follow_the_umask(tmp_path: Path) -> None:
     old = os.umask(0o027)
     try:
-        report.write_text(tmp_path / "file", "x")
+        machine.write_text(tmp_path / "file", "x")
     finally:
         os.umask(old)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640

@@ -28,7 +28,7 @@ import numpy as np
 import typer
 
 import fastcodec
-from fastcodec import report, terminal
+from fastcodec import machine, report, terminal
 from fastcodec.codecs import CODECS
 from fastcodec.terminal import BAD_DATA, MISSING, OK, SYSTEM, USAGE, Json, fail
 
@@ -492,4 +492,4 @@ def list_codecs(as_json: AsJson = False) -> None:
 @app.command()
 def models(as_json: AsJson = False) -> None:
     """List the packed models that are installed."""
-    terminal.print_rows(report.models(), as_json, "no packed models are installed")
+    terminal.print_rows(machine.models(), as_json, "no packed models are installed")

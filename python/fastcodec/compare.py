@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, features
 
 import fastcodec
-from fastcodec import metrics, report
+from fastcodec import machine, metrics, report
 from fastcodec.codecs import by_name
 
 #: Rows of the table: bare codecs first, then fastcodec around some of them.
@@ -82,7 +82,7 @@ class Comparison:
             "budget_bytes": self.budget_bytes,
             "entries": [entry.row() for entry in self.entries],
             "missing": self.missing,
-            "machine": report.machine(),
+            "machine": machine.describe(),
         }
 
 
@@ -268,7 +268,7 @@ def html(comparison: Comparison) -> str:
         views=views,
         first="jpeg" if "jpeg" in keys else "original",
         second="fastcodec-jpeg" if "fastcodec-jpeg" in keys else views[-1]["key"],
-        machine=report.machine(),
+        machine=machine.describe(),
     )
 
 

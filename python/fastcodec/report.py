@@ -16,21 +16,19 @@ import importlib.util
 import io
 import json
 import os
-import platform
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-from PIL import Image, features
+from PIL import Image
 
 import fastcodec
-from fastcodec import metrics
+from fastcodec import machine, metrics
 from fastcodec.codecs import by_name
 
 #: Rates in bits per pixel over which the headline BD-rate is taken (see `metrics.bd_interval`).
@@ -246,14 +244,14 @@ def bench_rd(
     report = {
         "what": "rate-distortion from real files; bpp counts every byte of the file",
         "rates_bpp": list(RATES),
-        "machine": machine(),
+        "machine": machine.describe(),
         "processes": processes,
         "threads": threads,
         "codecs": {codec: summary([result for result in results if result["codec"] == codec]) for codec in codec_names},
         "images": results,
     }
-    write_text(out / "rd.json", json.dumps(report, indent=1) + "\n")
-    write_text(out / "rd.md", markdown(report))
+    machine.write_text(out / "rd.json", json.dumps(report, indent=1) + "\n")
+    machine.write_text(out / "rd.md", markdown(report))
     if plot:
         draw(report, out / "rd.png")
     return report
@@ -280,8 +278,8 @@ class _Job:
             "methods": [method.label for method in methods_for(self.codec)],
             "qualities": self.qualities,
             "threads": self.threads,
-            "versions": versions(),
-            "models": sorted(row["id"] for row in models() if row["codec"] == self.codec),
+            "versions": machine.versions(),
+            "models": sorted(row["id"] for row in machine.models() if row["codec"] == self.codec),
             "backend": os.environ.get("FASTCODEC_BACKEND", ""),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -308,7 +306,7 @@ class _Job:
             "height": image.shape[0],
             "points": plain(measured),
         }
-        write_text(self.kept, json.dumps(result, indent=1) + "\n")
+        machine.write_text(self.kept, json.dumps(result, indent=1) + "\n")
         return result
 
 
@@ -489,110 +487,5 @@ def draw(report: Json, path: Path) -> None:
             axes.set_ylim(min(inside) - 0.5, max(inside) + 0.5)
         axes.grid(alpha=0.3)
         axes.legend()
-    with atomic(path) as file:
+    with machine.atomic(path) as file:
         figure.savefig(file, format="png")
-
-
-# The machine, and files ---------------------------------------------------------------------------
-
-
-def machine() -> Json:
-    """Where a measurement was made: CPU, cores, system, commit, versions, backends."""
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "commit": commit(),
-        "versions": versions(),
-        "backend": os.environ.get("FASTCODEC_BACKEND") or "auto",
-        "backends": [status.name for status in fastcodec.backends() if status.available],
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of the programs that decide bytes and pixels."""
-    found = {"fastcodec": fastcodec.__version__, "numpy": np.__version__}
-    for name in ("pil", "libjpeg_turbo", "jpg_2000", "webp", "avif"):
-        with contextlib.suppress(ValueError):
-            check = features.version(name)
-            if check:
-                found["pillow" if name == "pil" else name] = str(check)
-    return found
-
-
-def models() -> list[Json]:
-    """Installed packed models: name, codec, variant, id (hexadecimal), names of the programs, path."""
-    from fastcodec import packed_model
-
-    rows = [
-        {
-            "name": model.name,
-            "codec": model.codec,
-            "variant": model.variant,
-            "id": model.id.hex(),
-            "programs": sorted(model.programs),
-            "path": str(model.path),
-        }
-        for model in packed_model.installed().values()
-    ]
-    return sorted(rows, key=lambda row: str(row["name"]))
-
-
-def commit() -> str | None:
-    """Commit of the source tree this module runs from, "-dirty" when files were changed; None
-    when it does not run from a git checkout."""
-    here = Path(__file__).resolve()
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here.parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", here.name)
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears under `path` whole or not at all.
-
-    The bytes go to a temporary file in the same folder, which replaces `path` when the block ends
-    without an exception and is removed otherwise. A device or pipe is written directly.
-    """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        with open(target, "wb") as direct:
-            yield direct
-        return
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
-    try:
-        # "x" leaves the permissions to the umask, as for any new file.
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            os.chmod(temporary, target.stat().st_mode & 0o7777)
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a UTF-8 text file atomically."""
-    with atomic(path) as file:
-        file.write(text.encode("utf-8"))

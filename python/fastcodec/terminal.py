@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import fastcodec
-from fastcodec import report
+from fastcodec import machine, report
 from fastcodec.codecs import Codec, by_name
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def may_write(path: Path, force: bool, *, make: bool = False) -> None:
 def opened(target: Path | None) -> Iterator[Any]:
     """A binary file to write: atomic for a path, stdout for None (written when the block ends well)."""
     if target is not None:
-        with report.atomic(target) as file:
+        with machine.atomic(target) as file:
             yield file
         return
     buffer = io.BytesIO()
