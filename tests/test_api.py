@@ -482,5 +482,5 @@ def test_examples_in_the_docstrings(name: str) -> None:
 
 
 def test_import_loads_neither_torch_nor_codecs() -> None:
-    code = "import sys, fastcodec; print(sorted({'torch', 'pillow_heif', 'pylibjxl'} & set(sys.modules)))"
+    code = "import sys, fastcodec; print(sorted({'torch', 'pillow_heif', 'imagecodecs'} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
