@@ -93,9 +93,26 @@ def test_gpu_random_programs(seed: int) -> None:
     program = Program(spec, tensors)
     expected = program.run(picture, 0, size)
     image = torch.from_numpy(picture).cuda()
-    out = torch.empty(expected.shape, dtype=torch.uint8, device="cuda")
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    program.run_device(image.data_ptr(), (height, width), out.data_ptr(), 0, size, stream=stream.cuda_stream)
+    with torch.cuda.stream(stream):
+        out = program.run_torch(image, 0, size)
+        region = (1, 0, size[1] - 1, size[0] // 2)
+        part = program.run_torch(image, 0, size, region=region)
     stream.synchronize()
     np.testing.assert_array_equal(out.cpu().numpy(), expected)
+    np.testing.assert_array_equal(part.cpu().numpy(), expected[: size[0] // 2, 1:])
+
+
+def test_torch_on_the_cpu() -> None:
+    torch = pytest.importorskip("torch")
+    program = Program(*cases.network_f(width=8, blocks=1))
+    picture = cases.image(20, 30)
+    got = program.run_torch(torch.from_numpy(picture), 0, (20, 30), region=(1, 2, 3, 4))
+    np.testing.assert_array_equal(got.numpy(), program.run(picture, 0, (20, 30))[2:6, 1:4])
+    with pytest.raises(TypeError, match="contiguous uint8"):
+        program.run_torch(torch.zeros(20, 30, 3), 0, (20, 30))
+    with pytest.raises(ValueError, match="3 channels, got 1"):
+        program.run_torch(torch.zeros(20, 30, 1, dtype=torch.uint8), 0, (20, 30))
+    with pytest.raises(ValueError, match=r"use x\.cpu\(\)"):
+        program.run_torch(torch.zeros(20, 30, 3, dtype=torch.uint8, device="meta"), 0, (20, 30))

@@ -15,13 +15,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
 from .errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
 
 MAX_FILE_BYTES = 256 << 20
 MAX_PROGRAMS = 64
@@ -142,6 +145,51 @@ class Program:
         if key not in self._on_device:
             self._on_device[key] = _core.DeviceProgram(self._native, device, index)
         self._on_device[key].run(image, size, out, level, out_size, (x, y), (height, width), stream, max_memory)
+
+    def run_torch(
+        self,
+        image: torch.Tensor,
+        level: int,
+        out_size: tuple[int, int],
+        *,
+        region: tuple[int, int, int, int] | None = None,
+        max_memory: int = 0,
+    ) -> torch.Tensor:
+        """Runs the network where the image is, on torch's current stream of a CUDA device or on the CPU.
+
+        Args: image: uint8 tensor [height, width, channels], contiguous; the others as in run().
+        Returns: uint8 tensor [height, width, channels] on the same device.
+        Raises: TypeError, ValueError for wrong arguments; BackendError if the device cannot be used; LimitError.
+        """
+        import torch
+
+        if image.dtype != torch.uint8 or image.ndim != 3 or not image.is_contiguous():
+            raise TypeError(
+                f"image must be a contiguous uint8 tensor [height, width, channels], got {image.dtype} "
+                f"{tuple(image.shape)}; use x.to(torch.uint8).contiguous()"
+            )
+        height, width, channels = image.shape
+        if channels != self.native.in_channels:
+            raise ValueError(f"image must have {self.native.in_channels} channels, got {channels}")
+        if image.device.type == "cpu":
+            part = self.run(image.numpy(), level, out_size, region=region, max_memory=max_memory)
+            return torch.from_numpy(part)
+        if image.device.type != "cuda":
+            raise ValueError(f"image must be on the CPU or a CUDA device, got {image.device}; use x.cpu()")
+        part_size = (region[3], region[2]) if region is not None else out_size
+        out = torch.empty((*part_size, self.channels), dtype=torch.uint8, device=image.device)
+        self.run_device(
+            image.data_ptr(),
+            (height, width),
+            out.data_ptr(),
+            level,
+            out_size,
+            region=region,
+            index=image.get_device(),
+            stream=torch.cuda.current_stream(image.device).cuda_stream,
+            max_memory=max_memory,
+        )
+        return out
 
 
 @dataclass(frozen=True)
