@@ -11,20 +11,20 @@
 namespace fastcodec::FASTCODEC_ISA {
 namespace {
 
-// acc += products of n_steps groups of kGroup channels, for P pixels `step` apart and B vectors of output channels; the
-// weights lie in the order of use. Returns the weights behind them.
-template <int P, int B>
-inline __attribute__((always_inline)) const Weight* accumulate(V (&acc)[P][B], const Act* in, ptrdiff_t step, const Weight* w,
-                                                              int n_steps) {
+// acc += products of n_steps groups of input channels (4 bytes of A), for P pixels `step` apart and B vectors of output
+// channels; the weights lie in the order of use. Returns the weights behind them.
+template <int P, int B, class A, class W>
+inline __attribute__((always_inline)) const W* accumulate(V (&acc)[P][B], const A* in, ptrdiff_t step, const W* w, int n_steps) {
+  constexpr int kInGroup = 4 / sizeof(A);
   for (int k = 0; k < n_steps; ++k) {
     decltype(load_weights(w)) weights[B];
-    for (int b = 0; b < B; ++b) weights[b] = load_weights(w + b * kLanes * kGroup);
+    for (int b = 0; b < B; ++b) weights[b] = load_weights(w + b * kLanes * kInGroup);
     for (int p = 0; p < P; ++p) {
       const auto x = broadcast(in + p * step);
       for (int b = 0; b < B; ++b) acc[p][b] = dot(acc[p][b], x, weights[b]);
     }
-    in += kGroup;
-    w += B * kLanes * kGroup;
+    in += kInGroup;
+    w += B * kLanes * kInGroup;
   }
   return w;
 }

@@ -25,7 +25,8 @@ namespace fastcodec::FASTCODEC_ISA {
 namespace {
 
 constexpr int kTiles = 6;         // 4x4 tiles, side by side, of one pass
-constexpr int kOutBlock = 2 * kLanes;
+constexpr int kBlockVectors = 2;  // vectors of output channels of one pass; the last pass may have one
+constexpr int kOutBlock = kBlockVectors * kLanes;
 constexpr int kPositions = 36;
 constexpr int32_t kInverseOf9 = 954437177;
 constexpr int kMaxInChannels = 128;  // more would crowd the transformed weights out of the cache
@@ -33,8 +34,9 @@ constexpr int kMaxInChannels = 128;  // more would crowd the transformed weights
 static_assert(9u * static_cast<uint32_t>(kInverseOf9) == 1u, "inverse modulo 2^32");
 
 int padded_in(const ConvShape& s) { return round_up(s.in_channels, kLanes16); }
-int n_out_blocks(const ConvShape& s) { return round_up(s.out_channels, kOutBlock) / kOutBlock; }
-size_t block_weights(const ConvShape& s) { return static_cast<size_t>(padded_in(s)) * kOutBlock; }
+int n_vectors(const ConvShape& s) { return round_up(s.out_channels, kLanes) / kLanes; }
+// Weights of one vector of output channels at one position.
+size_t vector_weights(const ConvShape& s) { return static_cast<size_t>(padded_in(s)) * kLanes; }
 
 // o = B^T d
 inline void transform_in(const V16* d, V16* o) {
@@ -82,19 +84,22 @@ void transform_tiles(const ConvShape& s, const uint8_t* const rows[6], int n, in
   }
 }
 
-// Sums over the channels: m[position][tile][kOutBlock]
-void multiply(const int16_t* v, const Weight* weight, int channels, int n_blocks, int32_t* m) {
+// Sums over the channels, for B vectors of output channels: m[position][tile][kOutBlock]. The weights of the next position
+// are `stride` further.
+template <int B>
+void multiply(const int16_t* v, const int16_t* weight, size_t stride, int channels, int32_t* m) {
   for (int position = 0; position < kPositions; ++position) {
-    V acc[kTiles][2];
-    for (auto& tile : acc) tile[0] = tile[1] = zero();
-    accumulate<kTiles, 2>(acc, v, channels, weight, channels / kGroup);
+    V acc[kTiles][B];
     for (auto& tile : acc) {
-      store(m, tile[0]);
-      store(m + kLanes, tile[1]);
+      for (V& sum : tile) sum = zero();
+    }
+    accumulate<kTiles, B>(acc, v, channels, weight, channels / 2);
+    for (auto& tile : acc) {
+      for (int b = 0; b < B; ++b) store(m + b * kLanes, tile[b]);
       m += kOutBlock;
     }
     v += kTiles * channels;
-    weight += static_cast<ptrdiff_t>(n_blocks) * channels * kOutBlock;
+    weight += stride;
   }
 }
 
@@ -133,24 +138,27 @@ int16_t transformed_weight(const int8_t* taps, int in_channels, int row, int col
 
 bool conv_winograd_fits(const ConvShape& s, int64_t max_abs_acc) {
   return !s.depthwise && s.kernel == 3 && s.stride == 1 && s.in_channels >= 12 && s.in_channels <= kMaxInChannels &&
-         s.out_channels >= 8 && max_abs_acc < (int64_t{1} << 25);
+         s.out_channels >= kLanes && max_abs_acc < (int64_t{1} << 25);
 }
 
 size_t conv_winograd_packed_bytes(const ConvShape& s) {
-  return kPositions * n_out_blocks(s) * block_weights(s) * sizeof(Weight);
+  return kPositions * n_vectors(s) * vector_weights(s) * sizeof(int16_t);
 }
 
-// [position][block of kOutBlock output channels][pair of input channels][output channel][2]
+// [position][block of output channels][pair of input channels][output channel of the block][2]
 void conv_winograd_pack(const ConvShape& s, const int8_t* weight, uint8_t* packed, int32_t* bias_shift) {
   memset(bias_shift, 0, s.out_channels * sizeof *bias_shift);
   memset(packed, 0, conv_winograd_packed_bytes(s));
   auto* out = reinterpret_cast<int16_t*>(packed);
   for (int position = 0; position < kPositions; ++position) {
     for (int o = 0; o < s.out_channels; ++o) {
-      int16_t* block = out + (position * n_out_blocks(s) + o / kOutBlock) * block_weights(s);
+      const int first = o / kOutBlock * kBlockVectors;  // vector
+      const int width = (n_vectors(s) - first < kBlockVectors ? n_vectors(s) - first : kBlockVectors) * kLanes;
+      int16_t* block = out + (position * n_vectors(s) + first) * vector_weights(s);
+      const int8_t* taps = weight + static_cast<ptrdiff_t>(o) * 9 * s.in_channels;
       for (int i = 0; i < s.in_channels; ++i) {
-        block[(i / 2 * kOutBlock + o % kOutBlock) * 2 + i % 2] =
-            transformed_weight(weight + static_cast<ptrdiff_t>(o) * 9 * s.in_channels + i, s.in_channels, position / 6, position % 6);
+        block[(i / 2 * width + o % kOutBlock) * 2 + i % 2] =
+            transformed_weight(taps + i, s.in_channels, position / 6, position % 6);
       }
     }
   }
@@ -162,7 +170,8 @@ size_t conv_winograd_scratch_bytes(const ConvShape& s) {
 
 void conv_winograd(const ConvArgs& a) {
   const ConvShape& s = a.shape;
-  const int channels = padded_in(s), n_blocks = n_out_blocks(s);
+  const int channels = padded_in(s);
+  const size_t stride = n_vectors(s) * vector_weights(s);
   auto* v = reinterpret_cast<int16_t*>(a.scratch);
   auto* m = reinterpret_cast<int32_t*>(v + kPositions * kTiles * channels);
   for (int x = 0; x < a.n_cols; x += 4 * kTiles) {
@@ -173,17 +182,18 @@ void conv_winograd(const ConvArgs& a) {
     }
     if (s.in_signed) transform_tiles<true>(s, rows, n, v);
     else transform_tiles<false>(s, rows, n, v);
-    for (int block = 0; block < n_blocks; ++block) {
-      const auto* weight = reinterpret_cast<const Weight*>(a.packed) + block * block_weights(s);
-      multiply(v, weight, channels, n_blocks, m);
-      const int c = block * kOutBlock;
-      finish_tiles(a, m, n, x, c);
-      if (c + kLanes < s.out_channels) finish_tiles(a, m + kLanes, n, x, c + kLanes);
+    for (int vector = 0; vector < n_vectors(s); vector += kBlockVectors) {
+      const auto* weight = reinterpret_cast<const int16_t*>(a.packed) + vector * vector_weights(s);
+      const bool single = vector + 1 == n_vectors(s);
+      if (single) multiply<1>(v, weight, stride, channels, m);
+      else multiply<kBlockVectors>(v, weight, stride, channels, m);
+      finish_tiles(a, m, n, x, vector * kLanes);
+      if (!single) finish_tiles(a, m + kLanes, n, x, (vector + 1) * kLanes);
     }
   }
 }
 
-#else  // an instruction set whose direct convolution is as good
+#else  // an instruction set without the 16-bit functions
 
 bool conv_winograd_fits(const ConvShape&, int64_t) { return false; }
 size_t conv_winograd_packed_bytes(const ConvShape&) { return 0; }

@@ -61,5 +61,32 @@ inline void store_u8(uint8_t* p, V a) {
 inline void store_i8(int8_t* p, V a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(a)); }
 inline void store_i16(int16_t* p, V a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(a)); }
 
+// For conv_winograd.cpp, see simd_avx2.h.
+#define FASTCODEC_SIMD_WINOGRAD 1
+using V16 = __m256i;
+constexpr int kLanes16 = 16;
+struct PairWeights {
+  V v;
+};
+inline V broadcast(const int16_t* p) {
+  int32_t pair;
+  memcpy(&pair, p, 4);
+  return _mm512_set1_epi32(pair);
+}
+inline PairWeights load_weights(const int16_t* p) { return {_mm512_load_si512(p)}; }
+inline V dot(V a, V x, PairWeights w) { return _mm512_dpwssd_epi32(a, x, w.v); }
+inline V16 load16_u8(const uint8_t* p) { return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline V16 load16_i8(const uint8_t* p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline void store16(int16_t* p, V16 a) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), a); }
+inline V16 add16(V16 a, V16 b) { return _mm256_add_epi16(a, b); }
+inline V16 sub16(V16 a, V16 b) { return _mm256_sub_epi16(a, b); }
+template <int n> inline V16 shift_left16(V16 a) { return _mm256_slli_epi16(a, n); }
+inline void store(int32_t* p, V a) { _mm512_storeu_si512(p, a); }
+inline V sub(V a, V b) { return _mm512_sub_epi32(a, b); }
+inline V mul(V a, V b) { return _mm512_mullo_epi32(a, b); }
+inline V broadcast_lane(int32_t v) { return _mm512_set1_epi32(v); }
+template <int n> inline V shift_left(V a) { return _mm512_slli_epi32(a, n); }
+template <int n> inline V shift_right(V a) { return _mm512_srai_epi32(a, n); }
+
 }  // namespace
 }  // namespace fastcodec::FASTCODEC_ISA

@@ -7,6 +7,7 @@
 //   kActIsU8     rows of u8 are used as they lie in memory; all others are first copied by stage()
 //   kStageShift  what stage() adds to a signed input
 //   kPixels      output pixels of one block of a convolution
+// and, if it defines FASTCODEC_SIMD_WINOGRAD, those at the end of simd_avx2.h.
 #pragma once
 
 #include <stddef.h>
