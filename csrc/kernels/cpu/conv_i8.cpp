@@ -65,30 +65,70 @@ void conv_span(const ConvArgs& a, const Act* const* rows, const Weight* w0, int 
   }
 }
 
+// Three values above one another.
+struct Column {
+  V upper;  // pairs of the upper two
+  V lower;  // the third; what lies in its high halves meets a weight of 0
+};
+
+template <bool kSigned>
+inline Column load_column(const uint8_t* const rows[3], ptrdiff_t at) {
+  if (!kSigned) return {load_pair_u8(rows[0] + at, rows[1] + at), load_u8(rows[2] + at)};
+  auto signed_row = [&](int i) { return reinterpret_cast<const int8_t*>(rows[i]) + at; };
+  return {load_pair_i8(signed_row(0), signed_row(1)), load_i8(signed_row(2))};
+}
+
+// One output row for kLanes channels from c on; kStride of the three columns are new at each pixel.
+template <int kStride, bool kSigned>
+void depthwise_row(const ConvArgs& a, const V (&weight)[6], int y, int c) {
+  const V bias = load(a.bias + c), mult = load(a.mult + c);
+  const ptrdiff_t pixel = a.shape.in_pixel;
+  const uint8_t* rows[3];
+  for (int i = 0; i < 3; ++i) rows[i] = a.in[y * kStride + i] + c;
+  Column columns[3];
+  for (int i = 0; i < 3 - kStride; ++i) columns[i] = load_column<kSigned>(rows, i * pixel);
+  for (int x = 0; x < a.n_cols; ++x) {
+    for (int i = 3 - kStride; i < 3; ++i) columns[i] = load_column<kSigned>(rows, (x * kStride + i) * pixel);
+    V upper = zero(), lower = zero();
+    for (int i = 0; i < 3; ++i) {
+      upper = mul_add_pairs(upper, columns[i].upper, weight[i]);
+      lower = mul_add_pairs(lower, columns[i].lower, weight[3 + i]);
+    }
+    finish(a, add(upper, lower), bias, mult, y, x, c);
+    for (int i = 0; i < 3 - kStride; ++i) columns[i] = columns[i + kStride];
+  }
+}
+
 void depthwise_rows(const ConvArgs& a) {
-  const ConvShape& s = a.shape;
-  const auto* weight = reinterpret_cast<const int32_t*>(a.packed);
-  for (int c = 0; c < s.out_channels; c += kLanes, weight += 9 * kLanes) {
-    V w[9];
-    for (int t = 0; t < 9; ++t) w[t] = load(weight + t * kLanes);
-    const V bias = load(a.bias + c), mult = load(a.mult + c);
+  const auto* packed = reinterpret_cast<const int32_t*>(a.packed);
+  for (int c = 0; c < a.shape.out_channels; c += kLanes) {
+    V weight[6];
+    for (V& w : weight) {
+      w = load(packed);
+      packed += kLanes;
+    }
     for (int y = 0; y < a.n_rows; ++y) {
-      for (int x = 0; x < a.n_cols; ++x) {
-        V acc = zero();
-        for (int t = 0; t < 9; ++t) {
-          const uint8_t* p = a.in[y * s.stride + t / 3] + static_cast<ptrdiff_t>(x * s.stride + t % 3) * s.in_pixel + c;
-          acc = mul_add(acc, s.in_signed ? load_i8(reinterpret_cast<const int8_t*>(p)) : load_u8(p), w[t]);
-        }
-        finish(a, acc, bias, mult, y, x, c);
+      if (a.shape.stride == 1) {
+        if (a.shape.in_signed) depthwise_row<1, true>(a, weight, y, c);
+        else depthwise_row<1, false>(a, weight, y, c);
+      } else {
+        if (a.shape.in_signed) depthwise_row<2, true>(a, weight, y, c);
+        else depthwise_row<2, false>(a, weight, y, c);
       }
     }
   }
 }
 
+// [vector of channels][6][lane]: for each column the pair of the weights of its upper two rows, then for each column the
+// weight of its lower row with 0.
 void pack_depthwise(const ConvShape& s, const int8_t* weight, int32_t* packed) {
   for (int c = 0; c < s.out_channels; ++c) {
-    int32_t* block = packed + c / kLanes * 9 * kLanes + c % kLanes;
-    for (int t = 0; t < 9; ++t) block[t * kLanes] = weight[c * 9 + t];
+    int32_t* block = packed + c / kLanes * 6 * kLanes + c % kLanes;
+    const int8_t* taps = weight + c * 9;
+    for (int i = 0; i < 3; ++i) {
+      block[i * kLanes] = static_cast<int32_t>((taps[i] & 0xFFFF) | static_cast<uint32_t>(taps[3 + i]) << 16);
+      block[(3 + i) * kLanes] = taps[6 + i] & 0xFFFF;
+    }
   }
 }
 
@@ -114,7 +154,7 @@ void pack_dense(const ConvShape& s, const int8_t* weight, Weight* packed) {
 }  // namespace
 
 size_t conv_direct_packed_bytes(const ConvShape& s) {
-  if (s.depthwise) return static_cast<size_t>(n_vectors(s)) * 9 * kLanes * sizeof(int32_t);
+  if (s.depthwise) return static_cast<size_t>(n_vectors(s)) * 6 * kLanes * sizeof(int32_t);
   const Runs runs = runs_of(s);
   return static_cast<size_t>(n_vectors(s)) * kLanes * s.kernel * runs.n_runs * runs.n_steps * kGroup * sizeof(Weight);
 }

@@ -27,11 +27,12 @@ inline V load_u8(const uint8_t* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64
 inline V load_i8(const int8_t* p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
 inline V load_i16(const int16_t* p) { return _mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 inline V add(V a, V b) { return _mm256_add_epi32(a, b); }
-// x sign-extends to 16 bits or is below 256, so the low halves hold it; the high halves of w may only meet 0 or -1 there:
-// mask them off.
-inline V mul_add(V a, V x, V w) {
-  return _mm256_add_epi32(a, _mm256_madd_epi16(x, _mm256_and_si256(w, _mm256_set1_epi32(0xFFFF))));
+inline __m128i interleave(const void* a, const void* b) {
+  return _mm_unpacklo_epi8(_mm_loadl_epi64(static_cast<const __m128i*>(a)), _mm_loadl_epi64(static_cast<const __m128i*>(b)));
 }
+inline V load_pair_u8(const uint8_t* a, const uint8_t* b) { return _mm256_cvtepu8_epi16(interleave(a, b)); }
+inline V load_pair_i8(const int8_t* a, const int8_t* b) { return _mm256_cvtepi8_epi16(interleave(a, b)); }
+inline V mul_add_pairs(V a, V x, V w) { return _mm256_add_epi32(a, _mm256_madd_epi16(x, w)); }
 
 // In assembly because GCC 12 otherwise runs out of its 16 registers: it loads weights again and spills sums.
 typedef int32_t __attribute__((may_alias)) Pair;

@@ -29,10 +29,13 @@ inline V load_u8(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128
 inline V load_i8(const int8_t* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 inline V load_i16(const int16_t* p) { return _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
 inline V add(V a, V b) { return _mm512_add_epi32(a, b); }
-// See simd_avx2.h for the mask.
-inline V mul_add(V a, V x, V w) {
-  return _mm512_add_epi32(a, _mm512_madd_epi16(x, _mm512_and_si512(w, _mm512_set1_epi32(0xFFFF))));
+inline __m256i interleave(const void* a, const void* b) {
+  const __m128i a16 = _mm_loadu_si128(static_cast<const __m128i*>(a)), b16 = _mm_loadu_si128(static_cast<const __m128i*>(b));
+  return _mm256_set_m128i(_mm_unpackhi_epi8(a16, b16), _mm_unpacklo_epi8(a16, b16));
 }
+inline V load_pair_u8(const uint8_t* a, const uint8_t* b) { return _mm512_cvtepu8_epi16(interleave(a, b)); }
+inline V load_pair_i8(const int8_t* a, const int8_t* b) { return _mm512_cvtepi8_epi16(interleave(a, b)); }
+inline V mul_add_pairs(V a, V x, V w) { return _mm512_dpwssd_epi32(a, x, w); }
 
 inline V broadcast(const Act* p) {
   int32_t four;

@@ -44,8 +44,17 @@ inline V load_i16(const int16_t* p) { return each([=](int i) { return p[i]; }); 
 inline V add(V a, V b) {
   return each([&](int i) { return static_cast<int32_t>(static_cast<uint32_t>(a.lane[i]) + static_cast<uint32_t>(b.lane[i])); });
 }
-// a + x * w; each lane of x is a u8 or i8 value, of w an int8 one.
-inline V mul_add(V a, V x, V w) { return each([&](int i) { return a.lane[i] + x.lane[i] * w.lane[i]; }); }
+// Lanes of two 16-bit values: a in the low half, b in the high one.
+inline int32_t pair_of(int a, int b) { return static_cast<int32_t>((a & 0xFFFF) | static_cast<uint32_t>(b) << 16); }
+inline V load_pair_u8(const uint8_t* a, const uint8_t* b) { return each([=](int i) { return pair_of(a[i], b[i]); }); }
+inline V load_pair_i8(const int8_t* a, const int8_t* b) { return each([=](int i) { return pair_of(a[i], b[i]); }); }
+// a + low * low + high * high of two vectors of pairs
+inline V mul_add_pairs(V a, V x, V w) {
+  return each([&](int i) {
+    const int32_t low = static_cast<int16_t>(x.lane[i]) * static_cast<int16_t>(w.lane[i]);
+    return a.lane[i] + low + (x.lane[i] >> 16) * (w.lane[i] >> 16);
+  });
+}
 
 // kGroup activations in every lane, kLanes x kGroup weights, and the sum of their products added to a.
 struct Acts {
