@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 from fastcodec import CodecError, Error, FormatError, codecs, container, encode, trim
-from fastcodec.codecs import ALPHA_CODECS, CODECS, Codec, _jxl_size, _module_reason, by_id, by_name
+from fastcodec.codecs import ALPHA_CODECS, CODECS, Codec, _module_reason, by_id, by_name
+from fastcodec.heads import av1_size, jxl_size
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -388,4 +389,62 @@ def test_jpeg_xl_sizes_are_read_from_the_head() -> None:
     jxl = usable(CODECS["jxl"]) and pytest.importorskip("imagecodecs")
     for size in ((1, 1), (8, 16), (30, 36), (48, 64), (50, 75), (90, 160), (64, 80), (1, 300), (9000, 1), (256, 256)):
         file = jxl.jpegxl_encode(np.zeros(size, np.uint8), usecontainer=False, effort=1)
-        assert _jxl_size(file) == size
+        assert jxl_size(file) == size
+
+
+@pytest.mark.parametrize("codec", ALL)
+def test_noise_is_coded_at_every_quality(codec: Codec) -> None:
+    """Its JPEG is larger than one byte a pixel, for which Pillow's buffer is too small."""
+    usable(codec)
+    x = np.random.default_rng(3).integers(0, 256, (300, 400, 3), np.uint8)
+    for subsampling in codec.subsamplings or ("auto",):
+        for quality in (50, 90, 100):
+            assert codec.decode(codec.encode(x, quality, subsampling), x.shape).shape == x.shape
+    from PIL import ImageFile
+
+    assert ImageFile.MAXBLOCK == 65536
+
+
+def _avif_with(head: bytes, data: bytes, before: bytes = b"") -> bytes:
+    """An AVIF file with the boxes of `head`, other data, and a box between ftyp and meta."""
+    at = head.index(b"mdat") + 4
+    ftyp = int.from_bytes(head[:4], "big")
+    out = bytearray(head[:at])
+    place = out.index(struct.pack(">II", at, len(head) - at))
+    out[place : place + 8] = struct.pack(">II", at + len(before), len(data))
+    out[at - 8 : at - 4] = struct.pack(">I", len(data) + 8)
+    return bytes(out[:ftyp]) + before + bytes(out[ftyp:]) + data
+
+
+def test_an_avif_that_hides_a_large_picture_is_refused() -> None:
+    """The size must come from the data that the decoder will use, not from a decoy."""
+    codec, x = CODECS["avif"], picture(40, 48, 3)
+    small, large = codec.encode(x, 50), codec.encode(np.zeros((640, 640, 3), np.uint8), 50)
+    data, big = (file[file.index(b"mdat") + 4 :] for file in (small, large))
+    assert codec.decode(_avif_with(small, data), x.shape).shape == x.shape
+    decoy = struct.pack(">I4sI", 92, b"free", 0) + small[small.index(b"mdat") :][:80]
+    for name, file in {
+        "decoy": _avif_with(small, big, decoy),
+        "decoy with small data": _avif_with(small, data, decoy),
+        "second header": _avif_with(small, data + big[2:]),
+        "second header first": _avif_with(small, big + data[2:]),
+        "large data": _avif_with(small, big),
+        "trailing": _avif_with(small, data) + b"\0",
+        "no data": _avif_with(small, b""),
+        "cut header": _avif_with(small, data[:6]),
+    }.items():
+        with pytest.raises(CodecError, match="the payload"):
+            pytest.fail(f"{name}: {codec.decode(file, x.shape).shape}")
+
+
+def test_av1_sequence_headers() -> None:
+    def obu(bits: str) -> bytes:
+        body = int(bits.ljust(96, "0"), 2).to_bytes(12, "big")
+        return b"\x12\0" + b"\x0a\x0c" + body + b"\x32\x01\0"
+
+    size = f"{9:04b}{8:04b}{639:010b}{479:09b}"
+    assert av1_size(obu("000" + "11" + f"{5:05b}" + size)) == (480, 640)
+    assert av1_size(obu("000" + "10" + "0000000" + "0" * 12 + f"{5:05b}" + size)) == (480, 640)
+    assert av1_size(obu("000" + "10" + "0000000" + "0" * 12 + f"{9:05b}" + "1" + size)) == (480, 640)
+    with pytest.raises(CodecError, match="not a still picture"):
+        av1_size(obu("000" + "10" + "1000000" + size))

@@ -10,9 +10,11 @@ whatever the library behind it raises becomes CodecError.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -20,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import trim
+from . import heads, trim
 from .errors import CodecError, Error
 
 Image = npt.NDArray[np.uint8]
@@ -189,8 +191,36 @@ def _pick(pixels: Image, shape: Shape) -> Image:
     return pixels[..., 1:2] if shape[2] == 1 and pixels.shape[2] == 3 else pixels
 
 
+@contextlib.contextmanager
+def _room(n_bytes: int) -> Iterator[None]:
+    """Pillow writes such a JPEG into one buffer, which it makes too small for noise; here it gets `n_bytes`."""
+    from PIL import ImageFile
+
+    with _room_lock:
+        if not _room_users:
+            _room_before.append(ImageFile.MAXBLOCK)
+        _room_users.append(n_bytes)
+        ImageFile.MAXBLOCK = max(*_room_users, *_room_before)
+    try:
+        yield
+    finally:
+        with _room_lock:
+            _room_users.remove(n_bytes)
+            if not _room_users:
+                ImageFile.MAXBLOCK = _room_before.pop()
+
+
+_room_lock = threading.Lock()
+_room_users: list[int] = []
+_room_before: list[int] = []
+
+
 def _encode_jpeg(image: Image, quality: int, subsampling: str, options: Options) -> bytes:
-    return _save(image, "JPEG", quality=quality, subsampling=subsampling, optimize=True, progressive=True, **options)
+    # The longest code of a coefficient has 27 bits; the buffer costs only what is written to it.
+    with _room(min((1 << 31) - 1, 65536 + 4 * image.size)):
+        return _save(
+            image, "JPEG", quality=quality, subsampling=subsampling, optimize=True, progressive=True, **options
+        )
 
 
 def _decode_jpeg(file: bytes, shape: Shape) -> Image:
@@ -208,16 +238,7 @@ def _encode_webp(image: Image, quality: int, subsampling: str, options: Options)
 
 def _decode_webp(file: bytes, shape: Shape) -> Image:
     """The pixels of a still WebP, lossy or lossless; its size is read before the decoder sees it."""
-    kind, head = file[12:16], file[20:30]
-    if file[:4] != b"RIFF" or file[8:12] != b"WEBP" or len(head) < 10:
-        raise CodecError("the payload is not a WebP file")
-    if kind == b"VP8 ":
-        size = (int.from_bytes(head[8:10], "little") & 0x3FFF, int.from_bytes(head[6:8], "little") & 0x3FFF)
-    elif kind == b"VP8L":
-        bits = int.from_bytes(head[1:5], "little")
-        size = ((bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1)
-    else:
-        raise CodecError(f"the payload is a WebP with a {kind!r} chunk first, expected a plain still image")
+    size = heads.webp_size(file)
     if size != shape[:2]:
         raise CodecError(f"the payload says {_show(size)}, the header {_show(shape)}")
     return _load(file, "WebP", shape)
@@ -229,21 +250,10 @@ def _encode_avif(image: Image, quality: int, subsampling: str, options: Options)
 
 
 def _decode_avif(file: bytes, shape: Shape) -> Image:
-    size = _av1_size(file[file.find(b"mdat") + 4 :][:64])
-    if size is not None and size != shape[:2]:
+    size = heads.av1_size(heads.avif_data(file))
+    if size != shape[:2]:
         raise CodecError(f"the payload says {_show(size)}, the header {_show(shape)}")
     return _load(file, "Avif", shape)
-
-
-def _av1_size(data: bytes) -> tuple[int, int] | None:
-    """(height, width) in a reduced AV1 still-picture sequence header, None if there is another kind."""
-    if data[:3] != b"\x12\x00\x0a" or len(data) < 16 or not data[4] & 8:
-        return None
-    bits = int.from_bytes(data[4:16], "big")
-    w_bits, h_bits = (bits >> 82 & 15) + 1, (bits >> 78 & 15) + 1
-    width = (bits >> 78 - w_bits) & (1 << w_bits) - 1
-    height = (bits >> 78 - w_bits - h_bits) & (1 << h_bits) - 1
-    return height + 1, width + 1
 
 
 def _encode_jpeg2000(image: Image, quality: int, subsampling: str, options: Options) -> bytes:
@@ -317,38 +327,10 @@ def _encode_jxl(image: Image, quality: int, subsampling: str, options: Options) 
 
 
 def _decode_jxl(file: bytes, shape: Shape) -> Image:
-    size = _jxl_size(file)
+    size = heads.jxl_size(file)
     if size != shape[:2]:
         raise CodecError(f"the payload says {_show(size)}, the header {_show(shape)}")
     return _pick(importlib.import_module("imagecodecs").jpegxl_decode(file), shape)
-
-
-_JXL_RATIOS = ((1, 1), (6, 5), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-
-
-def _jxl_size(file: bytes) -> tuple[int, int]:
-    """(height, width) in the head of a JPEG XL codestream; CodecError unless it is one plain image of 8 bits."""
-    if file[:2] != b"\xff\x0a":
-        raise CodecError("the payload is not a JPEG XL codestream")
-    bits = int.from_bytes(file[2:18], "little")
-
-    def take(n: int) -> int:
-        nonlocal bits
-        value, bits = bits & (1 << n) - 1, bits >> n
-        return value
-
-    small = take(1)
-
-    def side() -> int:
-        return 8 * (take(5) + 1) if small else take((9, 13, 18, 30)[take(2)]) + 1
-
-    height, ratio = side(), take(3)
-    width = height * _JXL_RATIOS[ratio - 1][0] // _JXL_RATIOS[ratio - 1][1] if ratio else side()
-    if not take(1):  # not all metadata is the default, which is RGB of 8 bits and nothing else
-        extra_fields, is_float, depth, _, extra_channels = take(1), take(1), take(2), take(1), take(2)
-        if extra_fields or is_float or depth or extra_channels:
-            raise CodecError("the payload is not one plain JPEG XL image of 8 bits without extra channels")
-    return height, width
 
 
 # ---------------------------------------------------------------- lossless, for alpha planes only
