@@ -73,6 +73,15 @@ def test_device_errors() -> None:
         program.run_device(address, size, target, 0, size, device="emulator", max_memory=100)
 
 
+def test_out_of_memory() -> None:
+    """More memory than any machine can address: MemoryError, before anything is touched."""
+    b = cases.ProgramBuilder(1024)
+    program = Program(b.program(b.conv("image", 1, kernel=1)), b.tensors)
+    size = (1 << 20, 1 << 20)
+    with pytest.raises(MemoryError):
+        program.run_device(64, size, 64, 0, size, device="emulator")
+
+
 def test_cuda_says_why_not() -> None:
     reason = next(reason for name, _, reason in _core.backends() if name == "cuda")
     if not reason:
