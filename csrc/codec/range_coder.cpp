@@ -356,17 +356,11 @@ void check_index(const uint8_t* index, size_t n, const RangeTables& tables) {
   }
 }
 
-void check_chunk_symbols(uint32_t chunk_symbols) {
-  if (chunk_symbols != 1u << 14 && chunk_symbols != 1u << 16 && chunk_symbols != 1u << 18) {
-    throw Error(ErrorCode::kValue, "chunk must be 16384, 65536 or 262144, got " + std::to_string(chunk_symbols));
-  }
-}
-
 }  // namespace
 
 std::vector<uint8_t> range_encode(const void* symbols, RangeType type, const uint8_t* index, size_t n, const RangeTables& tables,
                                   uint32_t chunk_symbols, const RangeKernels& kernels, int n_threads) {
-  check_chunk_symbols(chunk_symbols);
+  range_check_chunk_symbols(chunk_symbols);
   check_index(index, n, tables);
   RangeHead head;
   head.chunk_symbols = chunk_symbols;
@@ -383,7 +377,7 @@ std::vector<uint8_t> range_encode(const void* symbols, RangeType type, const uin
 
 std::vector<uint8_t> range_encode_bytes(const uint8_t* bytes, size_t n, uint32_t chunk_symbols, const RangeKernels& kernels,
                                         int n_threads) {
-  check_chunk_symbols(chunk_symbols);
+  range_check_chunk_symbols(chunk_symbols);
   RangeHead head;
   head.kind = RangeKind::kStored;
   head.chunk_symbols = chunk_symbols;
@@ -414,15 +408,7 @@ std::vector<uint8_t> range_encode_bytes(const uint8_t* bytes, size_t n, uint32_t
 
 void range_decode(const uint8_t* stream, const RangeHead& head, const uint8_t* index, size_t n, const RangeTables& tables, void* out,
                   RangeType type, const RangeKernels& kernels, int n_threads) {
-  if (head.kind != RangeKind::kSymbols) throw Error(ErrorCode::kFormat, "range coder stream holds bytes; use decode_bytes");
-  if (head.tables_id != tables.id()) throw Error(ErrorCode::kFormat, "range coder stream was coded with other tables than these");
-  if (head.n_symbols != n) {
-    throw Error(ErrorCode::kFormat, "range coder stream has " + std::to_string(head.n_symbols) + " symbols, and the index " +
-                                        std::to_string(n));
-  }
-  if (head.wide && type == RangeType::kInt16) {
-    throw Error(ErrorCode::kValue, "dtype must be int32: the stream has symbols outside int16");
-  }
+  range_check_head(head, n, tables, type);
   check_index(index, n, tables);
   const Type kernel = type_of(type, kernels, tables.mirrored());
   if (type == RangeType::kInt16) {

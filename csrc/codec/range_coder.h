@@ -4,6 +4,7 @@
 // Streams of the range coder: head, directory, chunks. FORMAT.md, "Range coder stream", gives the bytes.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -32,7 +33,7 @@ struct RangeHead {
 // Layout constants of a chunk.
 constexpr size_t kRangeTailOnly = 2048;     // a chunk of fewer symbols is all tail
 // Else the encoder puts up to so many rows into the tail.
-constexpr size_t range_max_tail_rows(size_t n) { return n >> 13 > 16 ? n >> 13 : 16; }
+constexpr size_t range_max_tail_rows(size_t n) { return std::max<size_t>(16, n >> 13); }
 constexpr size_t kRangePayload = kRangeLanes * 15 / 8;  // bytes that the lanes' first states carry
 
 // No stream of n symbols (of bytes: kind kBytes) is longer.
@@ -48,8 +49,13 @@ std::vector<uint8_t> range_encode(const void* symbols, RangeType type, const uin
 std::vector<uint8_t> range_encode_bytes(const uint8_t* bytes, size_t n, uint32_t chunk_symbols, const RangeKernels& kernels,
                                         int n_threads);
 
-// Parses and checks everything before the chunks. Throws kFormat, kTruncated, kChecksum.
+// Parses and checks everything before the chunks. Throws kFormat, kTruncated, kChecksum. The second one sees only the first
+// n_available bytes of a stream of n_bytes: kTruncated may then mean that it needs more of them.
 RangeHead range_read_head(const uint8_t* stream, size_t n_bytes);
+RangeHead range_read_head(const uint8_t* stream, size_t n_available, uint64_t n_bytes);
+// What range_decode asks of the head: throws kFormat or kValue as it does.
+void range_check_head(const RangeHead& head, uint64_t n_index, const RangeTables& tables, RangeType type);
+void range_check_chunk_symbols(uint32_t chunk_symbols);
 
 // head: of this stream. `out` has head.n_symbols elements. Throws kFormat, kTruncated, kChecksum; kValue where index or type
 // do not fit the stream's promise (an index past the tables; int16 asked for, and head.wide).

@@ -131,8 +131,28 @@ std::vector<uint8_t> range_write_head(const RangeHead& head, const std::vector<u
   return out;
 }
 
-RangeHead range_read_head(const uint8_t* stream, size_t n_bytes) {
-  ByteReader in(stream, n_bytes, "range coder stream", ErrorCode::kTruncated);
+void range_check_chunk_symbols(uint32_t chunk_symbols) {
+  if (chunk_symbols != 1u << 14 && chunk_symbols != 1u << 16 && chunk_symbols != 1u << 18) {
+    throw Error(ErrorCode::kValue, "chunk must be 16384, 65536 or 262144, got " + std::to_string(chunk_symbols));
+  }
+}
+
+void range_check_head(const RangeHead& head, uint64_t n_index, const RangeTables& tables, RangeType type) {
+  if (head.kind != RangeKind::kSymbols) throw Error(ErrorCode::kFormat, "range coder stream holds bytes; use decode_bytes");
+  if (head.tables_id != tables.id()) throw Error(ErrorCode::kFormat, "range coder stream was coded with other tables than these");
+  if (head.n_symbols != n_index) {
+    throw Error(ErrorCode::kFormat, "range coder stream has " + std::to_string(head.n_symbols) + " symbols, and the index " +
+                                        std::to_string(n_index));
+  }
+  if (head.wide && type == RangeType::kInt16) {
+    throw Error(ErrorCode::kValue, "dtype must be int32: the stream has symbols outside int16");
+  }
+}
+
+RangeHead range_read_head(const uint8_t* stream, size_t n_bytes) { return range_read_head(stream, n_bytes, n_bytes); }
+
+RangeHead range_read_head(const uint8_t* stream, size_t n_available, uint64_t n_bytes) {
+  ByteReader in(stream, n_available, "range coder stream", ErrorCode::kTruncated);
   RangeHead head;
   const uint8_t first = in.u8(), second = in.u8();
   if (first >> 4 != kVersion || (first & 15) > 2) throw Error(ErrorCode::kFormat, "not a range coder stream of version 1");

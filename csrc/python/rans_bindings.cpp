@@ -7,6 +7,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <string>
 #include <tuple>
@@ -14,6 +15,7 @@
 
 #include "codec/gaussian_tables.h"
 #include "codec/range_coder.h"
+#include "codec/range_on_device.h"
 #include "common/error.h"
 #include "common/parallel.h"
 #include "python/bindings.h"
@@ -145,6 +147,35 @@ void scale_index(const py::object& keys, const py::object& thresholds, const py:
                     static_cast<int>(limits.size() / 4), index.writable());
 }
 
+// Device memory that Python makes when its size is known.
+template <class What>
+std::function<void*(What)> maker(const py::function& make) {
+  return [&make](What what) {
+    const py::gil_scoped_acquire locked;
+    return reinterpret_cast<void*>(make(what).cast<uintptr_t>());
+  };
+}
+
+std::unique_ptr<RangeOnDevice> make_device(const RangeTables& tables, const std::string& device, int index, int order) {
+  if (device == "emulator") return std::make_unique<RangeOnDevice>(tables, cuda::range_emulator(order), index);
+  if (device != "cuda") throw Error(ErrorCode::kBackend, "device '" + device + "': no such device; use one of: cuda, emulator");
+  return std::make_unique<RangeOnDevice>(tables, cuda::range_cuda_device(), index);
+}
+
+void device_encode(const RangeOnDevice& device, uintptr_t symbols, size_t item_size, uintptr_t index, uint64_t n, uint32_t chunk,
+                   uintptr_t stream, const py::function& make_out) {
+  const py::gil_scoped_release unlocked;
+  device.encode(reinterpret_cast<const void*>(symbols), type_of_item(item_size), reinterpret_cast<const uint8_t*>(index), n, chunk,
+                reinterpret_cast<void*>(stream), maker<uint64_t>(make_out));
+}
+
+void device_decode(const RangeOnDevice& device, uintptr_t data, uint64_t n_bytes, uintptr_t index, uint64_t n, int as_type,
+                   uintptr_t stream, const py::function& make_out) {
+  const py::gil_scoped_release unlocked;
+  device.decode(reinterpret_cast<const uint8_t*>(data), n_bytes, reinterpret_cast<const uint8_t*>(index), n, as_type,
+                reinterpret_cast<void*>(stream), maker<bool>(make_out));
+}
+
 }  // namespace
 
 void bind_rans(py::module_& m) {
@@ -152,6 +183,12 @@ void bind_rans(py::module_& m) {
       .def(py::init(&make_tables), py::arg("tables"), py::arg("id"))
       .def("__len__", &RangeTables::size)
       .def_property_readonly("mirrored", &RangeTables::mirrored);
+  py::class_<RangeOnDevice>(m, "RansDevice", "Tables on a device: 'cuda', or 'emulator' for tests (order 0..3). Pointers are checked by the caller.")
+      .def(py::init(&make_device), py::arg("tables"), py::arg("device"), py::arg("index"), py::arg("order"), py::keep_alive<1, 2>())
+      .def("encode", &device_encode, py::arg("symbols"), py::arg("item_size"), py::arg("index"), py::arg("n"), py::arg("chunk"),
+           py::arg("stream"), py::arg("make_out"))
+      .def("decode", &device_decode, py::arg("data"), py::arg("n_bytes"), py::arg("index"), py::arg("n"), py::arg("as_type"),
+           py::arg("stream"), py::arg("make_out"));
   m.def("rans_gaussian_tables", &gaussian_tables, "The default tables: (low, shift, frequencies) of each.");
   m.def("rans_encode", &encode, py::arg("symbols"), py::arg("item_size"), py::arg("index"), py::arg("tables"), py::arg("chunk"),
         py::arg("threads"), py::arg("backend"), "Stream of int16 or int32 symbols.");

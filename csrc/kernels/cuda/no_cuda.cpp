@@ -5,6 +5,7 @@
 #include "common/error.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/image_ops.h"
+#include "kernels/cuda/range_device.h"
 
 namespace fastcodec::cuda {
 
@@ -13,5 +14,7 @@ std::string unavailable_reason() {
 }
 
 const Device& cuda_device() { throw Error(ErrorCode::kBackend, "cuda: " + unavailable_reason() + "; use device='cpu'"); }
+
+const RangeDevice& range_cuda_device() { throw Error(ErrorCode::kBackend, "cuda: " + unavailable_reason() + "; use CPU arrays"); }
 
 }  // namespace fastcodec::cuda
