@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cases
 import interpreter
 import numpy as np
@@ -17,42 +19,135 @@ from hypothesis import strategies as st
 Region = tuple[int, int, int, int]
 
 
+EMULATED = range(15)  # order of threads (5) + 5 * kind of GPU: like sm_80, sm_89, sm_90a
+SM_90A = range(10, 15)
+
+
 def emulate(
-    program: Program, picture: np.ndarray, level: int, size: tuple[int, int], region: Region | None = None
+    program: Program,
+    picture: np.ndarray,
+    level: int,
+    size: tuple[int, int],
+    region: Region | None = None,
+    *,
+    index: int = 0,
 ) -> np.ndarray:
     x, y, w, h = region or (0, 0, size[1], size[0])
     out = np.full((h, w, program.channels), 77, np.uint8)
+    address, target = picture.ctypes.data, out.ctypes.data
     program.run_device(
-        picture.ctypes.data, picture.shape[:2], out.ctypes.data, level, size, region=(x, y, w, h), device="emulator"
+        address, picture.shape[:2], target, level, size, region=(x, y, w, h), device="emulator", index=index
     )
     return out
 
 
+def steps(program: Program, index: int) -> list[str]:
+    return _core.DeviceProgram(program.native, "emulator", index).steps
+
+
 @settings(max_examples=150, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 40), width=st.integers(1, 40), data=st.data())
-def test_bodies_on_random_programs(seed: int, height: int, width: int, data: st.DataObject) -> None:
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    index=st.sampled_from(EMULATED),
+    data=st.data(),
+)
+def test_random_programs(seed: int, height: int, width: int, index: int, data: st.DataObject) -> None:
     spec, tensors = cases.random_program(seed)
     picture = cases.image(height, width, spec["inputs"]["image"], seed)
     size = cases.out_size(spec, height, width)
     level = seed % len(spec["levels"])
     expected = interpreter.run(spec, tensors, picture, level, size)
     program = Program(spec, tensors)
-    np.testing.assert_array_equal(emulate(program, picture, level, size), expected)
+    np.testing.assert_array_equal(emulate(program, picture, level, size, index=index), expected)
     x, y = data.draw(st.integers(0, size[1] - 1)), data.draw(st.integers(0, size[0] - 1))
     region = (x, y, data.draw(st.integers(1, size[1] - x)), data.draw(st.integers(1, size[0] - y)))
-    got = emulate(program, picture, level, size, region)
+    got = emulate(program, picture, level, size, region, index=index)
     np.testing.assert_array_equal(got, expected[y : y + region[3], x : x + region[2]])
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 7, 8, 9, 33, 130])
-def test_bodies_channels_and_types(channels: int) -> None:
-    for dtype in ("u8", "i8"):
+def test_channels_and_types(channels: int) -> None:
+    for index, dtype in enumerate(("u8", "i8")):
         b = cases.ProgramBuilder(channels, (10, 20), seed=channels)
         x = b.conv("image", channels, dtype=dtype, extreme=True)
         y = b.conv(b.depthwise(x, dtype=dtype, add=x), 5, kernel=1, stride=2)
         picture = cases.image(7, 9, channels)
         expected = interpreter.run(b.program(y), b.tensors, picture, 1, (4, 5))
-        np.testing.assert_array_equal(emulate(Program(b.program(y), b.tensors), picture, 1, (4, 5)), expected)
+        got = emulate(Program(b.program(y), b.tensors), picture, 1, (4, 5), index=3 * index)
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("extreme", [False, True])
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2)])
+def test_one_convolution(kernel: int, stride: int, extreme: bool) -> None:
+    """All channel counts around the sizes of a product, several blocks, odd sizes, inputs 0 and 255."""
+    rng = np.random.default_rng(kernel + 10 * stride + extreme)
+    shapes = [(1, 1), (16, 16), (17, 33), (32, 65), (48, 12), (64, 64), (130, 5), (5, 130)]
+    for index, (n_in, n_out) in enumerate(shapes):
+        b = cases.ProgramBuilder(n_in, seed=index)
+        dtype = str(rng.choice(["u8", "i8"]))
+        first = b.conv("image", n_out, kernel=kernel, stride=stride, dtype=dtype, extreme=extreme)
+        y = b.conv(first, n_out, kernel=1, add=first)
+        height, width = (int(n) for n in rng.integers(1, 50, 2))
+        picture = cases.image(height, width, n_in)
+        if extreme:
+            picture = np.where(picture > 127, 255, 0).astype(np.uint8)
+        program = Program(b.program(y), b.tensors, backend="reference")
+        size = cases.out_size(b.program(y), height, width)
+        got = emulate(program, picture, 0, size, index=index)
+        np.testing.assert_array_equal(got, program.run(picture, 0, size))
+
+
+def shipped(width: int = 32, blocks: int = 4) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The fast RecCNN: residual blocks of two convolutions, the second adds the block's input."""
+    b = cases.ProgramBuilder(3, (10, 50, 90), seed=width)
+    x = b.conv(b.phase(b.unshuffle("image"), planes=2), width)
+    for _ in range(blocks):
+        x = b.conv(b.conv(x, width), width, add=x)
+    y = b.residual(b.shuffle(b.conv(x, 12, dtype="i16")), "image")
+    return b.program(y), b.tensors
+
+
+@pytest.mark.parametrize("index", EMULATED)
+def test_fast_network(index: int) -> None:
+    """Fused layers with residual adds, over tile borders and image borders; sizes that are no multiple of anything."""
+    program = Program(*shipped())
+    assert any("32 x 5" in step for step in steps(program, index))
+    for height, width in [(1, 2), (5, 131), (110, 113)]:
+        picture = cases.image(height, width, seed=height)
+        expected = program.run(picture, 2, (height, width))
+        np.testing.assert_array_equal(emulate(program, picture, 2, (height, width), index=index), expected)
+
+
+def test_chains_with_other_adds() -> None:
+    """A layer that adds its own input, a chain that must end early, widths below 32."""
+    for width, index in ((32, 3), (17, 4), (5, 0), (31, 12)):
+        b = cases.ProgramBuilder(3, seed=width)
+        x = cases.body(b, "image", width, 4)
+        early = b.conv(x, width)
+        x = b.conv(b.conv(early, width), width, dtype="i8", add=early)
+        y = b.conv(b.conv(x, 3), 3)
+        program = Program(b.program(y), b.tensors)
+        picture = cases.image(53, 47)
+        got = emulate(program, picture, 0, (53, 47), index=index)
+        np.testing.assert_array_equal(got, program.run(picture, 0, (53, 47)))
+
+
+def test_workspace() -> None:
+    """The caller's memory gives the same result; one byte of it less or more is never touched."""
+    program = Program(*shipped(blocks=1))
+    native = _core.DeviceProgram(program.native, "emulator", 0)
+    picture, size = cases.image(30, 34), (30, 34)
+    n_bytes = native.workspace_bytes(size, size, size)
+    memory = np.full(n_bytes + 1024, 0x5A, np.uint8)
+    start = -memory.ctypes.data % 256 + 256
+    out = np.empty_like(picture)
+    native.run(picture.ctypes.data, size, out.ctypes.data, 1, size, (0, 0), size, workspace=memory.ctypes.data + start)
+    np.testing.assert_array_equal(out, program.run(picture, 1, size))
+    assert (memory[:start] == 0x5A).all()
+    assert (memory[start + n_bytes :] == 0x5A).all()
 
 
 def test_device_errors() -> None:
@@ -63,6 +158,8 @@ def test_device_errors() -> None:
     address, target, size = picture.ctypes.data, out.ctypes.data, (16, 16)
     with pytest.raises(BackendError, match="use one of: cuda, emulator"):
         program.run_device(address, size, target, 0, size, device="tpu")
+    with pytest.raises(BackendError, match="0 to 14, got 15"):
+        program.run_device(address, size, target, 0, size, device="emulator", index=15)
     with pytest.raises(ValueError, match="addresses"):
         program.run_device(0, size, target, 0, size, device="emulator")
     with pytest.raises(ValueError, match="out_size"):

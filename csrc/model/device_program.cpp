@@ -3,42 +3,41 @@
 #include "model/device_program.h"
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 #include <utility>
 
 #include "common/error.h"
+#include "kernels/cuda/chain_bodies.h"
+#include "kernels/cuda/conv_pack.h"
 
 namespace fastcodec {
 namespace {
 
+using cuda::ConvJob;
 using cuda::Device;
+using cuda::FusedJob;
+using cuda::FusedKernel;
 using cuda::ImageJob;
 using cuda::ImageOp;
 using cuda::ImageView;
 
-// Device memory of one value, given back to the stream at the end.
+constexpr size_t kAlign = 256;      // of values in the workspace
+constexpr int kChannelBlock = 64;   // rows of the level tables are padded to this
+
+// Device memory, given back to the stream at the end.
 class Buffer {
  public:
-  Buffer() = default;
   Buffer(const Device& device, size_t n_bytes, void* stream)
-      : device_(&device), data_(device.allocate(n_bytes, stream)), stream_(stream) {}
-  Buffer(Buffer&& other) noexcept { *this = std::move(other); }
-  Buffer& operator=(Buffer&& other) noexcept {
-    std::swap(device_, other.device_);
-    std::swap(data_, other.data_);
-    std::swap(stream_, other.stream_);
-    return *this;
-  }
-  ~Buffer() {
-    if (data_) device_->release(data_, stream_);
-  }
+      : device_(device), data_(device.allocate(n_bytes, stream)), stream_(stream) {}
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { device_.release(data_, stream_); }
   void* data() const { return data_; }
 
  private:
-  const Device* device_ = nullptr;
-  void* data_ = nullptr;
-  void* stream_ = nullptr;
+  const Device& device_;
+  void* data_;
+  void* stream_;
 };
 
 // Switches this thread to a device and back.
@@ -54,9 +53,11 @@ class CurrentDevice {
   int previous_;
 };
 
+bool is_dense_conv(const Op& op) { return op.kind == OpKind::kConv && !op.conv.depthwise; }
+
 ImageOp image_op(const Op& op) {
   switch (op.kind) {
-    case OpKind::kConv: return op.conv.depthwise ? ImageOp::kDepthwise : ImageOp::kConv;
+    case OpKind::kConv: return ImageOp::kDepthwise;
     case OpKind::kPixelUnshuffle: return ImageOp::kPixelUnshuffle;
     case OpKind::kPhase: return ImageOp::kPhase;
     case OpKind::kPixelShuffle: return ImageOp::kPixelShuffle;
@@ -67,28 +68,51 @@ ImageOp image_op(const Op& op) {
   }
 }
 
-// Size and layout of an operation's value on the device, without its memory.
-ImageView view_of(const Op& op, const RunArgs& args) {
-  const bool requested = op.scale.requested;
-  return {nullptr, requested ? args.out_height : op.scale.apply(args.height),
-          requested ? args.out_width : op.scale.apply(args.width), op.channels, round_up(op.channels, 4), op.type};
-}
+int conv_tiles(const Op& op) { return op.channels <= 16 ? 1 : op.channels <= 32 ? 2 : 4; }
+int conv_chunk(const Op& op) { return std::min(op.conv.kernel == 1 ? 8 : 2, cuda::n_planes(op.conv.in_channels)); }
 
-size_t view_bytes(const ImageView& v) {
-  return static_cast<size_t>(v.height) * v.width * v.pixel * (v.type == Dtype::kI16 ? 2 : 1);
-}
+// Finds places for values in one piece of memory, first fit.
+class Places {
+ public:
+  // A place for a value that is alive in steps first..last. Call with ascending `first`.
+  size_t add(size_t n_bytes, int first, int last) {
+    used_.erase(std::remove_if(used_.begin(), used_.end(), [&](const Used& u) { return u.last < first; }), used_.end());
+    size_t at = 0;
+    auto before = used_.begin();
+    for (; before != used_.end() && before->at < at + n_bytes; ++before) at = std::max(at, before->end);
+    const size_t end = at + (n_bytes + kAlign - 1) / kAlign * kAlign;
+    used_.insert(before, {at, end, last});
+    total_ = std::max(total_, end);
+    return at;
+  }
+  size_t total() const { return total_; }
+
+ private:
+  struct Used {
+    size_t at, end;
+    int last;
+  };
+  std::vector<Used> used_;  // ascending
+  size_t total_ = 0;
+};
 
 }  // namespace
+
+// Where the values of a run lie; those in the workspace hold their offset until there is one.
+struct DeviceProgram::Layout {
+  std::vector<ImageView> views;  // one for each operation; undefined inside a fused step
+  std::vector<bool> in_workspace;
+  std::vector<bool> launched;    // per step: false where nothing is to be done
+  size_t n_bytes;
+};
 
 DeviceProgram::DeviceProgram(std::shared_ptr<const Program> program, const Device& device, int index)
     : program_(std::move(program)), device_(device), index_(index), tables_(program_->ops().size()) {
   const CurrentDevice current(device_, index_);
+  limits_ = device_.limits();
+  steps_ = plan_steps(*program_, limits_);
   try {
-    for (size_t i = 0; i < tables_.size(); ++i) {
-      const Op& op = program_->ops()[i];
-      if (op.kind == OpKind::kConv) upload_conv(op, &tables_[i]);
-      if (op.kind == OpKind::kPhase) tables_[i].table = upload(op.table.data(), op.table.size());
-    }
+    for (const DeviceStep& step : steps_) upload_step(step);
   } catch (...) {
     release_tables();
     throw;
@@ -117,83 +141,151 @@ void* DeviceProgram::upload(const void* data, size_t n_bytes) {
   return copy;
 }
 
-void DeviceProgram::upload_conv(const Op& op, Tables* tables) {
-  const int padded = round_up(op.channels, cuda::kConvBlock);
-  if (op.conv.depthwise) {
-    tables->weight = upload(op.weight.data(), op.weight.size());
-  } else {
-    const int n_in = op.conv.in_channels, pixel = round_up(n_in, 4), n_taps = op.conv.kernel * op.conv.kernel;
-    std::vector<int8_t> weight(static_cast<size_t>(padded) * n_taps * pixel, 0);
-    for (int run = 0; run < op.channels * n_taps; ++run) {
-      std::memcpy(&weight[static_cast<size_t>(run) * pixel], &op.weight[static_cast<size_t>(run) * n_in], n_in);
+void DeviceProgram::upload_step(const DeviceStep& step) {
+  for (const int i : step.ops) {
+    const Op& op = program_->ops()[i];
+    if (op.kind == OpKind::kPhase) tables_[i].table = upload(op.table.data(), op.table.size());
+    if (op.kind != OpKind::kConv) continue;
+    const cuda::ConvWeights weights{op.weight.data(), op.channels, op.conv.kernel, op.conv.in_channels};
+    std::vector<int8_t> packed;
+    if (op.conv.depthwise) packed = op.weight;
+    else if (step.ops.size() == 1) packed = cuda::pack_conv(weights, cuda::n_planes(weights.n_in), conv_tiles(op), conv_chunk(op));
+    else packed = cuda::pack_conv(weights, 2, 2, 2);
+    tables_[i].weight = upload(packed.data(), packed.size());
+    const int padded = round_up(op.channels, kChannelBlock);
+    std::vector<int32_t> bias, mult;
+    for (const auto& row : op.bias) {
+      for (int o = 0; o < padded; ++o) {
+        const bool real = o < op.channels;
+        bias.push_back(real ? static_cast<int32_t>(static_cast<uint32_t>(row[o]) - static_cast<uint32_t>(op.bias_shift[o])) : 0);
+      }
     }
-    tables->weight = upload(weight.data(), weight.size());
-  }
-  std::vector<int32_t> bias, mult;
-  for (const auto& row : op.bias) {
-    for (int o = 0; o < padded; ++o) {
-      const uint32_t shift = o < op.channels ? static_cast<uint32_t>(op.bias_shift[o]) : 0;
-      bias.push_back(static_cast<int32_t>(static_cast<uint32_t>(row[o]) - shift));
+    for (const auto& row : op.mult) {
+      for (int o = 0; o < padded; ++o) mult.push_back(o < op.channels ? row[o] : 0);
     }
+    tables_[i].bias = upload(bias.data(), bias.size() * sizeof(int32_t));
+    tables_[i].mult = upload(mult.data(), mult.size() * sizeof(int32_t));
   }
-  for (const auto& row : op.mult) mult.insert(mult.end(), row.begin(), row.begin() + padded);
-  tables->bias = upload(bias.data(), bias.size() * sizeof(int32_t));
-  tables->mult = upload(mult.data(), mult.size() * sizeof(int32_t));
 }
 
-void DeviceProgram::run(const RunArgs& args, void* stream) const {
-  check_run(*program_, args);
-  const CurrentDevice current(device_, index_);
+DeviceProgram::Layout DeviceProgram::layout(const RunArgs& args) const {
   const auto& ops = program_->ops();
-  const int n_ops = static_cast<int>(ops.size());
-  std::vector<ImageView> views;
-  for (const Op& op : ops) views.push_back(view_of(op, args));
-  // The caller's memory is dense.
-  const ImageView image{const_cast<uint8_t*>(args.image), args.height, args.width, program_->in_channels(),
-                        program_->in_channels(), Dtype::kU8};
-  views.back() = {args.out, args.n_rows, args.n_cols, program_->out_channels(), program_->out_channels(), Dtype::kU8};
-
-  size_t peak = 0, alive = 0;
-  for (int i = 0; i + 1 < n_ops; ++i) {
-    alive += view_bytes(views[i]);
-    peak = std::max(peak, alive);
-    for (int k = 0; k <= i; ++k) alive -= ops[k].readers.back() == i ? view_bytes(views[k]) : 0;
+  const int n_ops = static_cast<int>(ops.size()), n_steps = static_cast<int>(steps_.size());
+  Layout out{std::vector<ImageView>(n_ops), std::vector<bool>(n_ops, false), std::vector<bool>(n_steps, true), 0};
+  std::vector<int> step_of(n_ops);
+  for (int s = 0; s < n_steps; ++s) {
+    for (const int i : steps_[s].ops) step_of[i] = s;
   }
-  if (args.max_memory_bytes && peak > args.max_memory_bytes) {
-    throw Error(ErrorCode::kLimit, "device memory of " + std::to_string(peak) + " bytes is more than the limit of " +
-                                       std::to_string(args.max_memory_bytes) + "; decode regions, or raise the limit");
-  }
-  std::vector<Buffer> buffers(n_ops);
-  for (int i = 0; i < n_ops; ++i) {
+  const ImageView result = cuda::dense_view(args.out, args.n_rows, args.n_cols, program_->out_channels(), Dtype::kU8);
+  Places places;
+  for (int s = 0; s < n_steps; ++s) {
+    const int i = steps_[s].ops.back();
     const Op& op = ops[i];
-    if (i + 1 < n_ops) {
-      buffers[i] = Buffer(device_, view_bytes(views[i]), stream);
-      views[i].data = buffers[i].data();
+    const int height = op.scale.requested ? args.out_height : op.scale.apply(args.height);
+    const int width = op.scale.requested ? args.out_width : op.scale.apply(args.width);
+    bool planes = is_dense_conv(op);
+    for (const int reader : op.readers) planes = planes || is_dense_conv(ops[reader]);
+    if (op.kind == OpKind::kStore) {
+      out.views[i] = result;
+      // The operation before has written there.
+      out.launched[s] = out.views[op.in[0]].data != args.out || out.in_workspace[op.in[0]];
+    } else if (op.kind == OpKind::kInput && !planes) {
+      out.views[i] = cuda::dense_view(const_cast<uint8_t*>(args.image), height, width, op.channels, op.type);
+      out.launched[s] = false;
+    } else if (!planes && i == ops.back().in[0] && op.readers.size() == 1 && args.n_rows == height && args.n_cols == width) {
+      out.views[i] = result;
+    } else {
+      const auto make = planes ? cuda::planes_view : cuda::dense_view;
+      ImageView& view = out.views[i] = make(nullptr, height, width, op.channels, op.type);
+      int last = s;
+      for (const int reader : op.readers) last = std::max(last, step_of[reader]);
+      out.in_workspace[i] = true;
+      view.data = reinterpret_cast<void*>(places.add(view_bytes(view), s, last));
     }
+  }
+  out.n_bytes = places.total();
+  return out;
+}
+
+size_t DeviceProgram::workspace_bytes(const RunArgs& args) const {
+  check_run(*program_, args);
+  return layout(args).n_bytes;
+}
+
+const int32_t* DeviceProgram::level_row(const void* table, size_t n_rows, int channels, int level) const {
+  return static_cast<const int32_t*>(table) + (n_rows == 1 ? 0 : static_cast<size_t>(level) * round_up(channels, kChannelBlock));
+}
+
+void DeviceProgram::launch(const DeviceStep& step, const Layout& layout, const RunArgs& args, void* stream) const {
+  const auto& ops = program_->ops();
+  const int i = step.ops.back();
+  const Op& op = ops[i];
+  const Op& first = ops[step.ops.front()];
+  const ImageView in = op.kind == OpKind::kInput ? cuda::dense_view(const_cast<uint8_t*>(args.image), args.height, args.width,
+                                                                    program_->in_channels(), Dtype::kU8)
+                                                 : layout.views[first.in[0]];
+  const ImageView none{};
+  const ImageView in2 = op.in[1] >= 0 ? layout.views[op.in[1]] : none;
+  const auto bias = [&](int k) { return level_row(tables_[k].bias, ops[k].bias.size(), ops[k].channels, args.level); };
+  const auto mult = [&](int k) { return level_row(tables_[k].mult, ops[k].mult.size(), ops[k].channels, args.level); };
+  if (step.ops.size() > 1) {
+    FusedJob job{};
+    job.kernel = step.kernel;
+    job.in = in;
+    job.out = layout.views[i];
+    job.n_layers = static_cast<int>(step.ops.size());
+    job.side = cuda::chain_side(limits_.shared_bytes);
+    for (int n = 0; n < job.n_layers; ++n) {
+      const int k = step.ops[n];
+      job.layers[n] = {tables_[k].weight, bias(k), mult(k), step.adds[n]};
+    }
+    device_.launch_fused(job, stream);
+  } else if (is_dense_conv(op)) {
+    device_.launch_conv({in, in2, layout.views[i], op.conv.kernel, op.conv.stride, conv_tiles(op), conv_chunk(op),
+                         tables_[i].weight, bias(i), mult(i)},
+                        stream);
+  } else {
     ImageJob job{};
     job.op = image_op(op);
-    job.in = i == 0 ? image : views[op.in[0]];
-    if (op.in[1] >= 0) job.in2 = views[op.in[1]];
-    job.out = views[i];
-    if (i + 1 == n_ops) {
+    job.in = in;
+    job.in2 = in2;
+    job.out = layout.views[i];
+    if (op.kind == OpKind::kStore) {
       job.x0 = args.x;
       job.y0 = args.y;
     }
     if (op.kind == OpKind::kConv) {
-      const int padded = round_up(op.channels, cuda::kConvBlock);
-      job.kernel = op.conv.kernel;
       job.stride = op.conv.stride;
-      job.weight = static_cast<const uint32_t*>(tables_[i].weight);
-      job.bias = static_cast<const int32_t*>(tables_[i].bias) + (op.bias.size() == 1 ? 0 : args.level * padded);
-      job.mult = static_cast<const int32_t*>(tables_[i].mult) + (op.mult.size() == 1 ? 0 : args.level * padded);
+      job.weight = static_cast<const int8_t*>(tables_[i].weight);
+      job.bias = bias(i);
+      job.mult = mult(i);
     }
     job.table = static_cast<const uint8_t*>(tables_[i].table);
-    job.n_planes = op.n_planes;
+    job.n_phases = op.n_planes;
     job.period = op.period;
     device_.launch(job, stream);
-    for (int k = 0; k <= i; ++k) {
-      if (k + 1 < n_ops && ops[k].readers.back() == i) buffers[k] = Buffer();
-    }
+  }
+}
+
+void DeviceProgram::run(const RunArgs& args, void* stream, void* workspace) const {
+  check_run(*program_, args);
+  const CurrentDevice current(device_, index_);
+  Layout places = layout(args);
+  if (args.max_memory_bytes && places.n_bytes > args.max_memory_bytes) {
+    throw Error(ErrorCode::kLimit, "device memory of " + std::to_string(places.n_bytes) + " bytes is more than the limit of " +
+                                       std::to_string(args.max_memory_bytes) + "; decode regions, or raise the limit");
+  }
+  std::unique_ptr<Buffer> own;
+  if (!workspace && places.n_bytes) {
+    own = std::make_unique<Buffer>(device_, places.n_bytes, stream);
+    workspace = own->data();
+  }
+  for (size_t i = 0; i < places.views.size(); ++i) {
+    if (!places.in_workspace[i]) continue;
+    places.views[i].data = static_cast<uint8_t*>(workspace) + reinterpret_cast<size_t>(places.views[i].data);
+  }
+  for (size_t s = 0; s < steps_.size(); ++s) {
+    if (places.launched[s]) launch(steps_[s], places, args, stream);
   }
 }
 

@@ -1,16 +1,30 @@
 // SPDX-FileCopyrightText: 2026 fastcodec authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// A packed program on a device with memory of its own: whole images, one operation after the other.
+// A packed program on a device with memory of its own: whole images, a few kernels one after the other.
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "kernels/cuda/image_ops.h"
 #include "model/program.h"
 
 namespace fastcodec {
+
+// What one kernel does: one operation, or several convolutions one after the other.
+struct DeviceStep {
+  std::vector<int> ops;           // the first reads the step's input, the last makes its result
+  std::vector<cuda::Add> adds;    // of each operation, if there are several
+  cuda::FusedKernel kernel{};     // if there are several
+};
+
+// For people: the kernel, and how many operations it does if they are several.
+std::string describe(const DeviceStep& step, const Program& program);
+
+// Chooses the kernels: the steps in the order in which they run.
+std::vector<DeviceStep> plan_steps(const Program& program, const cuda::DeviceLimits& limits);
 
 class DeviceProgram {
  public:
@@ -21,10 +35,14 @@ class DeviceProgram {
   DeviceProgram& operator=(const DeviceProgram&) = delete;
 
   const Program& program() const { return *program_; }
+  const std::vector<DeviceStep>& steps() const { return steps_; }
 
-  // args.image and args.out are device memory; n_threads is not used. Returns when all work is in the stream. Device
-  // memory is as large as the values alive at one time. Throws kValue, kLimit, kBackend or std::bad_alloc; nothing leaks.
-  void run(const RunArgs& args, void* stream) const;
+  // Bytes of device memory that run() with these arguments needs beside image and out. Throws kValue.
+  size_t workspace_bytes(const RunArgs& args) const;
+  // args.image and args.out are device memory; n_threads is not used. Returns when all work is in the stream. `workspace`:
+  // workspace_bytes of device memory aligned to 256, which later work in the same stream may use again; null: one
+  // allocation in the order of the stream. Throws kValue, kLimit, kBackend or std::bad_alloc; nothing leaks.
+  void run(const RunArgs& args, void* stream, void* workspace = nullptr) const;
 
  private:
   struct Tables {
@@ -33,14 +51,20 @@ class DeviceProgram {
     void* mult = nullptr;
     void* table = nullptr;
   };
+  struct Layout;
 
   void* upload(const void* data, size_t n_bytes);
-  void upload_conv(const Op& op, Tables* tables);
+  void upload_step(const DeviceStep& step);
   void release_tables() noexcept;
+  Layout layout(const RunArgs& args) const;
+  void launch(const DeviceStep& step, const Layout& layout, const RunArgs& args, void* stream) const;
+  const int32_t* level_row(const void* table, size_t n_rows, int channels, int level) const;
 
   std::shared_ptr<const Program> program_;
   const cuda::Device& device_;
   int index_;
+  cuda::DeviceLimits limits_{};
+  std::vector<DeviceStep> steps_;
   std::vector<Tables> tables_;  // one for each operation
   std::vector<void*> owned_;
 };

@@ -134,13 +134,23 @@ std::unique_ptr<DeviceProgram> make_device_program(std::shared_ptr<Program> prog
 }
 
 void run_on_device(const DeviceProgram& program, uintptr_t image, Pair size, uintptr_t out, int level, Pair out_size,
-                   Pair origin, Pair region_size, uintptr_t stream, size_t max_memory) {
+                   Pair origin, Pair region_size, uintptr_t stream, size_t max_memory, uintptr_t workspace) {
   if (image == 0 || out == 0) throw Error(ErrorCode::kValue, "image and out must be addresses of device memory, got 0");
   RunArgs args = run_args(size, level, out_size, origin, region_size, 1, max_memory);
   args.image = reinterpret_cast<const uint8_t*>(image);
   args.out = reinterpret_cast<uint8_t*>(out);
   const py::gil_scoped_release unlocked;
-  program.run(args, reinterpret_cast<void*>(stream));
+  program.run(args, reinterpret_cast<void*>(stream), reinterpret_cast<void*>(workspace));
+}
+
+size_t device_workspace(const DeviceProgram& program, Pair size, Pair out_size, Pair region_size) {
+  return program.workspace_bytes(run_args(size, 0, out_size, {0, 0}, region_size, 1, 0));
+}
+
+std::vector<std::string> device_steps(const DeviceProgram& program) {
+  std::vector<std::string> steps;
+  for (const DeviceStep& step : program.steps()) steps.push_back(describe(step, program.program()));
+  return steps;
 }
 
 }  // namespace
@@ -165,7 +175,12 @@ void bind_program(py::module_& m) {
            "Raises BackendError where there is no such device.")
       .def("run", &run_on_device, py::arg("image"), py::arg("size"), py::arg("out"), py::arg("level"), py::arg("out_size"),
            py::arg("origin"), py::arg("region_size"), py::arg("stream") = 0, py::arg("max_memory") = 0,
-           "As Program.run, with addresses of dense uint8 device memory; queues the work on a CUDA stream.");
+           py::arg("workspace") = 0,
+           "As Program.run, with addresses of dense uint8 device memory; queues the work on a CUDA stream. workspace: address of "
+           "workspace_bytes() of device memory aligned to 256; 0: allocated in the order of the stream.")
+      .def("workspace_bytes", &device_workspace, py::arg("size"), py::arg("out_size"), py::arg("region_size"),
+           "Bytes of device memory that run() needs beside image and out.")
+      .def_property_readonly("steps", &device_steps, "The kernels chosen for the device, in their order.");
 }
 
 }  // namespace fastcodec

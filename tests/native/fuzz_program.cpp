@@ -201,9 +201,11 @@ void compare(const ProgramSpec& spec, const std::shared_ptr<const Program>& refe
       check(status.name + " (region)", part, run(program, part, nullptr));
     }
   }
-  const DeviceProgram emulated(reference, cuda::emulator(), 0);
-  check("emulator", args, run(*reference, args, &emulated));
-  check("emulator (region)", part, run(*reference, part, &emulated));
+  for (const int index : {0, 13}) {  // a GPU like sm_80, and one like sm_90a with greedy warps
+    const DeviceProgram emulated(reference, cuda::emulator(), index);
+    check("emulator", args, run(*reference, args, &emulated));
+    check("emulator (region)", part, run(*reference, part, &emulated));
+  }
 }
 
 }  // namespace

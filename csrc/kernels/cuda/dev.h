@@ -1,42 +1,60 @@
 // SPDX-FileCopyrightText: 2026 fastcodec authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The seam between kernel bodies and the compiler: bodies are plain functions marked FASTCODEC_DEV that use nothing but
-// C++ and the functions below, so nvcc makes kernels of them and any C++ compiler makes the emulator that the tests run.
+// The seam between kernel bodies and the compiler: bodies are plain functions that use nothing but C++ and fastcodec::dev, so
+// nvcc makes kernels of them and any C++ compiler makes the emulator that the tests run. Here: what one thread can do alone.
 #pragma once
 
 #include <stdint.h>
 
 #if defined(__CUDACC__)
-#define FASTCODEC_DEV __host__ __device__ __forceinline__
+#define FASTCODEC_DEV __host__ __device__ __forceinline__  // bodies of one thread
+#define FASTCODEC_BLOCK __device__ __forceinline__         // bodies that need the other threads of their block
+#define FASTCODEC_UNROLL _Pragma("unroll")
 #else
 #define FASTCODEC_DEV inline
+#define FASTCODEC_BLOCK inline
+#define FASTCODEC_UNROLL
 #endif
 
 namespace fastcodec::dev {
 
-// acc + the four products of the bytes of x (int8 if kSigned, else u8) and of w (int8)
-template <bool kSigned>
-FASTCODEC_DEV int32_t dot4(int32_t acc, uint32_t x, uint32_t w) {
+// a * b >> 32 in 64 bits, arithmetic
+FASTCODEC_DEV int32_t mul_shift_32(int32_t a, int32_t b) {
 #if defined(__CUDA_ARCH__)
-  int32_t out;
-  if (kSigned) asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(out) : "r"(x), "r"(w), "r"(acc));
-  else asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(out) : "r"(x), "r"(w), "r"(acc));
-  return out;
+  return __mulhi(a, b);
 #else
-  for (int i = 0; i < 4; ++i) {
-    const uint8_t byte = static_cast<uint8_t>(x >> 8 * i);
-    acc += (kSigned ? static_cast<int8_t>(byte) : byte) * static_cast<int8_t>(w >> 8 * i);
-  }
-  return acc;
+  return static_cast<int32_t>((static_cast<int64_t>(a) * b) >> 32);
 #endif
 }
 
-// a * b >> 32 in 64 bits, arithmetic
-FASTCODEC_DEV int32_t mul_shift_32(int32_t a, int32_t b) {
-  return static_cast<int32_t>((static_cast<int64_t>(a) * b) >> 32);
+FASTCODEC_DEV int32_t clamp(int32_t v, int32_t low, int32_t high) { return v < low ? low : v > high ? high : v; }
+
+// The four values, clamped to a byte, in the order of memory.
+template <bool kSigned>
+FASTCODEC_DEV uint32_t pack_bytes(int32_t v0, int32_t v1, int32_t v2, int32_t v3) {
+#if defined(__CUDA_ARCH__)
+  uint32_t high, all;
+  if (kSigned) {
+    asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, 0;" : "=r"(high) : "r"(v3), "r"(v2));
+    asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, %3;" : "=r"(all) : "r"(v1), "r"(v0), "r"(high));
+  } else {
+    asm("cvt.pack.sat.u8.s32.b32 %0, %1, %2, 0;" : "=r"(high) : "r"(v3), "r"(v2));
+    asm("cvt.pack.sat.u8.s32.b32 %0, %1, %2, %3;" : "=r"(all) : "r"(v1), "r"(v0), "r"(high));
+  }
+  return all;
+#else
+  const int32_t low = kSigned ? -128 : 0, top = kSigned ? 127 : 255;
+  const auto byte = [&](int32_t v) { return static_cast<uint32_t>(static_cast<uint8_t>(clamp(v, low, top))); };
+  return byte(v0) | byte(v1) << 8 | byte(v2) << 16 | byte(v3) << 24;
+#endif
 }
 
-FASTCODEC_DEV int32_t clamp(int32_t v, int32_t low, int32_t high) { return v < low ? low : v > high ? high : v; }
+// Byte `i` of a word as a number.
+template <bool kSigned>
+FASTCODEC_DEV int32_t byte_of(uint32_t word, int i) {
+  const uint8_t byte = static_cast<uint8_t>(word >> 8 * i);
+  return kSigned ? static_cast<int8_t>(byte) : byte;
+}
 
 }  // namespace fastcodec::dev

@@ -4,11 +4,20 @@
 // The kernel bodies compiled for the CPU, so that the tests run them without a GPU.
 #include <cstring>
 #include <new>
+#include <string>
 
-#include "kernels/cuda/image_bodies.h"
+#include "common/error.h"
+#include "kernels/cuda/chain_bodies.h"
+#include "kernels/cuda/emulate.h"
 
 namespace fastcodec::cuda {
 namespace {
+
+constexpr DeviceLimits kKinds[] = {{163 << 10, false}, {99 << 10, false}, {227 << 10, true}};
+constexpr int kDevices = emulate::kOrders * 3;
+thread_local int current = 0;
+
+emulate::Order order() { return static_cast<emulate::Order>(current % emulate::kOrders); }
 
 template <ImageOp kOp>
 void run(const ImageJob& job) {
@@ -21,20 +30,43 @@ void run(const ImageJob& job) {
 
 using Run = void (*)(const ImageJob&);
 constexpr Run kRuns[kImageOps] = {
-    run<ImageOp::kCopy>,         run<ImageOp::kConv>,       run<ImageOp::kDepthwise>,
-    run<ImageOp::kPixelUnshuffle>, run<ImageOp::kPhase>,      run<ImageOp::kPixelShuffle>,
-    run<ImageOp::kBicubicUp2>,   run<ImageOp::kBicubicDown2>, run<ImageOp::kResidual>,
+    run<ImageOp::kCopy>,         run<ImageOp::kDepthwise>,  run<ImageOp::kPixelUnshuffle>, run<ImageOp::kPhase>,
+    run<ImageOp::kPixelShuffle>, run<ImageOp::kBicubicUp2>, run<ImageOp::kBicubicDown2>,   run<ImageOp::kResidual>,
 };
 
-void* allocate(size_t n_bytes, void*) { return ::operator new(n_bytes); }
-void release(void* data, void*) { ::operator delete(data); }
+using ConvBlock = void (*)(const ConvJob&);
+constexpr ConvBlock kConvBlocks[3][2] = {{conv_block<1, false>, conv_block<1, true>},
+                                         {conv_block<2, false>, conv_block<2, true>},
+                                         {conv_block<4, false>, conv_block<4, true>}};
+
+void* allocate(size_t n_bytes, void*) { return ::operator new(n_bytes, std::align_val_t{256}); }
+void release(void* data, void*) { ::operator delete(data, std::align_val_t{256}); }
 void upload(void* to, const void* from, size_t n_bytes, void*) { std::memcpy(to, from, n_bytes); }
 void launch(const ImageJob& job, void*) { kRuns[static_cast<int>(job.op)](job); }
 
-void wait() {}
-int use(int) { return 0; }
+void launch_conv(const ConvJob& job, void*) {
+  const ConvBlock block = kConvBlocks[job.n_tiles / 2][job.in.type == Dtype::kI8];
+  emulate::launch(conv_grid_x(job), conv_grid_y(job), kConvThreads, conv_shared_bytes(job), order(), [&] { block(job); });
+}
 
-const Device kDevice = {"emulator", allocate, release, upload, launch, wait, use};
+void launch_fused(const FusedJob& job, void*) {
+  emulate::launch(chain_grid(job), 1, kChainThreads, chain_shared_bytes(job.side), order(), [&] { chain_block(job); });
+}
+
+void wait() {}
+
+int use(int index) {
+  if (index < 0 || index >= kDevices) {
+    throw Error(ErrorCode::kBackend, "emulator: device number must be 0 to " + std::to_string(kDevices - 1) + ", got " + std::to_string(index));
+  }
+  const int previous = current;
+  current = index;
+  return previous;
+}
+
+DeviceLimits limits() { return kKinds[current / emulate::kOrders]; }
+
+const Device kDevice = {"emulator", allocate, release, upload, launch, launch_conv, launch_fused, wait, use, limits};
 
 }  // namespace
 

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: 2026 fastcodec authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The body of each kernel: what one thread does for one output pixel (and, in a convolution, one block of channels).
+// The operations in which a thread works alone: what it does for one output pixel (and, in a depthwise convolution, one block
+// of channels).
 #pragma once
 
 #include "kernels/cuda/dev.h"
@@ -12,7 +13,7 @@ namespace fastcodec::cuda {
 FASTCODEC_DEV size_t element(const ImageView& v, int x, int y, int c) {
   x = dev::clamp(x, 0, v.width - 1);  // replicated borders
   y = dev::clamp(y, 0, v.height - 1);
-  return (static_cast<size_t>(y) * v.width + x) * v.pixel + c;
+  return (c >> v.group_log2) * v.plane + (static_cast<size_t>(y) * v.width + x) * v.pixel + (c & ((1 << v.group_log2) - 1));
 }
 
 FASTCODEC_DEV int32_t load(const ImageView& v, int x, int y, int c) {
@@ -36,31 +37,11 @@ FASTCODEC_DEV void finish_conv(const ImageJob& j, int x, int y, int c, int32_t a
   store(j.out, x, y, c, v);
 }
 
-template <bool kSigned>
-FASTCODEC_DEV void conv_body(const ImageJob& j, int x, int y, int block) {
-  const int n_words = j.in.pixel / 4, n_taps = j.kernel * j.kernel;
-  const uint32_t* weight = j.weight + static_cast<size_t>(block) * kConvBlock * n_taps * n_words;
-  int32_t acc[kConvBlock] = {};
-  for (int tap = 0; tap < n_taps; ++tap) {
-    const int in_x = x * j.stride + tap % j.kernel - j.kernel / 2, in_y = y * j.stride + tap / j.kernel - j.kernel / 2;
-    const auto* in = reinterpret_cast<const uint32_t*>(static_cast<const uint8_t*>(j.in.data) + element(j.in, in_x, in_y, 0));
-    for (int k = 0; k < n_words; ++k) {
-      for (int o = 0; o < kConvBlock; ++o) {
-        acc[o] = dev::dot4<kSigned>(acc[o], in[k], weight[(o * n_taps + tap) * n_words + k]);
-      }
-    }
-  }
-  for (int o = 0; o < kConvBlock; ++o) {
-    if (block * kConvBlock + o < j.out.channels) finish_conv(j, x, y, block * kConvBlock + o, acc[o]);
-  }
-}
-
 FASTCODEC_DEV void depthwise_body(const ImageJob& j, int x, int y, int block) {
-  const auto* weight = reinterpret_cast<const int8_t*>(j.weight);
-  for (int c = block * kConvBlock; c < (block + 1) * kConvBlock && c < j.out.channels; ++c) {
+  for (int c = block * kThreadChannels; c < (block + 1) * kThreadChannels && c < j.out.channels; ++c) {
     int32_t acc = 0;
     for (int tap = 0; tap < 9; ++tap) {
-      acc += weight[c * 9 + tap] * load(j.in, x * j.stride + tap % 3 - 1, y * j.stride + tap / 3 - 1, c);
+      acc += j.weight[c * 9 + tap] * load(j.in, x * j.stride + tap % 3 - 1, y * j.stride + tap / 3 - 1, c);
     }
     finish_conv(j, x, y, c, acc);
   }
@@ -104,9 +85,9 @@ FASTCODEC_DEV void down2_body(const ImageJob& j, int x, int y) {
 
 FASTCODEC_DEV void phase_body(const ImageJob& j, int x, int y) {
   for (int c = 0; c < j.in.channels; ++c) store(j.out, x, y, c, load(j.in, x, y, c));
-  for (int k = 0; k < j.n_planes; ++k) {
+  for (int k = 0; k < j.n_phases; ++k) {
     store(j.out, x, y, j.in.channels + k, j.table[k * j.period + x % j.period]);
-    store(j.out, x, y, j.in.channels + j.n_planes + k, j.table[(j.n_planes + k) * j.period + y % j.period]);
+    store(j.out, x, y, j.in.channels + j.n_phases + k, j.table[(j.n_phases + k) * j.period + y % j.period]);
   }
 }
 
@@ -117,16 +98,12 @@ FASTCODEC_DEV void residual_body(const ImageJob& j, int x, int y) {
   }
 }
 
-// Threads are pixels x blocks: block is 0 but in convolutions.
+// Threads are pixels x blocks: block is 0 but in depthwise convolutions.
 template <ImageOp kOp>
 FASTCODEC_DEV void image_body(const ImageJob& j, int x, int y, int block) {
   switch (kOp) {
     case ImageOp::kCopy:
       for (int c = 0; c < j.out.channels; ++c) store(j.out, x, y, c, load(j.in, j.x0 + x, j.y0 + y, c));
-      break;
-    case ImageOp::kConv:
-      if (j.in.type == Dtype::kI8) conv_body<true>(j, x, y, block);
-      else conv_body<false>(j, x, y, block);
       break;
     case ImageOp::kDepthwise: depthwise_body(j, x, y, block); break;
     case ImageOp::kPixelUnshuffle:
@@ -147,8 +124,7 @@ FASTCODEC_DEV void image_body(const ImageJob& j, int x, int y, int block) {
 }
 
 inline int n_blocks(const ImageJob& j) {
-  const bool conv = j.op == ImageOp::kConv || j.op == ImageOp::kDepthwise;
-  return conv ? (j.out.channels + kConvBlock - 1) / kConvBlock : 1;
+  return j.op == ImageOp::kDepthwise ? (j.out.channels + kThreadChannels - 1) / kThreadChannels : 1;
 }
 
 }  // namespace fastcodec::cuda

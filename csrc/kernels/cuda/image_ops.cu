@@ -1,11 +1,9 @@
 // SPDX-FileCopyrightText: 2026 fastcodec authors
 // SPDX-License-Identifier: Apache-2.0
-#include <cuda_runtime.h>
-
-#include <new>
 #include <string>
 
-#include "common/error.h"
+#include "kernels/cuda/conv_ops.h"
+#include "kernels/cuda/cuda_check.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/image_bodies.h"
 
@@ -14,16 +12,9 @@ namespace {
 
 constexpr int kBlockX = 32, kBlockY = 4;
 
-void check(cudaError_t status, const char* what) {
-  if (status == cudaSuccess) return;
-  cudaGetLastError();  // leave no error behind for the next call
-  if (status == cudaErrorMemoryAllocation) throw std::bad_alloc();
-  throw Error(ErrorCode::kBackend, std::string(what) + ": " + cudaGetErrorString(status));
-}
-
 // Grids are at most 65535 high and deep, so rows are strided; depth is the blocks of channels, at most 128.
 template <ImageOp kOp>
-__global__ void __launch_bounds__(kBlockX* kBlockY) image_kernel(const ImageJob job) {
+__global__ void __launch_bounds__(kBlockX* kBlockY, 8) image_kernel(const __grid_constant__ ImageJob job) {
   const int x = blockIdx.x * kBlockX + threadIdx.x;
   if (x >= job.out.width) return;
   for (int y = blockIdx.y * kBlockY + threadIdx.y; y < job.out.height; y += gridDim.y * kBlockY) {
@@ -33,9 +24,9 @@ __global__ void __launch_bounds__(kBlockX* kBlockY) image_kernel(const ImageJob 
 
 using Kernel = void (*)(ImageJob);
 constexpr Kernel kKernels[kImageOps] = {
-    image_kernel<ImageOp::kCopy>,          image_kernel<ImageOp::kConv>,       image_kernel<ImageOp::kDepthwise>,
-    image_kernel<ImageOp::kPixelUnshuffle>, image_kernel<ImageOp::kPhase>,      image_kernel<ImageOp::kPixelShuffle>,
-    image_kernel<ImageOp::kBicubicUp2>,    image_kernel<ImageOp::kBicubicDown2>, image_kernel<ImageOp::kResidual>,
+    image_kernel<ImageOp::kCopy>,         image_kernel<ImageOp::kDepthwise>,  image_kernel<ImageOp::kPixelUnshuffle>,
+    image_kernel<ImageOp::kPhase>,        image_kernel<ImageOp::kPixelShuffle>, image_kernel<ImageOp::kBicubicUp2>,
+    image_kernel<ImageOp::kBicubicDown2>, image_kernel<ImageOp::kResidual>,
 };
 
 void* allocate(size_t n_bytes, void* stream) {
@@ -68,7 +59,18 @@ int use(int index) {
   return previous;
 }
 
-const Device kDevice = {"cuda", allocate, release, upload, launch, wait, use};
+void launch_fused(const FusedJob& job, void* stream) { launch_chain(job, stream); }
+
+DeviceLimits limits() {
+  int device = 0, shared_bytes = 0, major = 0, minor = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  check(cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "cudaDeviceGetAttribute");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute");
+  return {static_cast<size_t>(shared_bytes), FASTCODEC_WGMMA && major == 9 && minor == 0};
+}
+
+const Device kDevice = {"cuda", allocate, release, upload, launch, launch_conv, launch_fused, wait, use, limits};
 
 }  // namespace
 

@@ -12,36 +12,100 @@
 
 namespace fastcodec::cuda {
 
-enum class ImageOp : uint8_t {
-  kCopy, kConv, kDepthwise, kPixelUnshuffle, kPhase, kPixelShuffle, kBicubicUp2, kBicubicDown2, kResidual
-};
-constexpr int kImageOps = 9;
-constexpr int kConvBlock = 8;  // output channels of one thread
-
-// NHWC in device memory: channel c of pixel (x, y) at data[(y * width + x) * pixel + c].
+// Device memory of one value. Channel c of pixel (x, y) is element (c >> group_log2) * plane + (y * width + x) * pixel +
+// (c & (2^group_log2 - 1)). Two layouts are in use:
+// - dense NHWC, as callers have it: pixel == channels, one group;
+// - planes of 16 channels [c / 16][y][x][16], which convolutions read and write: 16 bytes of a pixel are one copy, and a
+//   filter tap is only another start address. The channels that fill the last plane mean nothing.
 struct ImageView {
   void* data;
   int height;
   int width;
   int channels;
   int pixel;
+  int group_log2;
+  size_t plane;
   Dtype type;
 };
+constexpr int kPlaneChannels = 16;
+
+inline int n_planes(int channels) { return (channels + kPlaneChannels - 1) / kPlaneChannels; }
+inline int element_bytes(Dtype type) { return type == Dtype::kI16 ? 2 : 1; }
+
+inline ImageView dense_view(void* data, int height, int width, int channels, Dtype type) {
+  return {data, height, width, channels, channels, 20, 0, type};
+}
+inline ImageView planes_view(void* data, int height, int width, int channels, Dtype type) {
+  return {data, height, width, channels, kPlaneChannels, 4, static_cast<size_t>(height) * width * kPlaneChannels, type};
+}
+inline size_t view_bytes(const ImageView& v) {
+  const size_t n_pixels = static_cast<size_t>(v.height) * v.width;
+  return (v.plane ? v.plane * n_planes(v.channels) : n_pixels * v.pixel) * element_bytes(v.type);
+}
+
+// ---- one thread an output pixel -----------------------------------------------------------------------------------
+enum class ImageOp : uint8_t { kCopy, kDepthwise, kPixelUnshuffle, kPhase, kPixelShuffle, kBicubicUp2, kBicubicDown2, kResidual };
+constexpr int kImageOps = 8;
+constexpr int kThreadChannels = 8;  // of one thread of a depthwise convolution
 
 // One operation; what each field means is as in kernels.h. Borders are replicated here, from the sizes of the views.
 struct ImageJob {
   ImageOp op;
-  ImageView in;        // kConv: pixel % 4 == 0, data aligned to 4
-  ImageView in2;       // `add` of a convolution (data null: none), or the base of residual
+  ImageView in;
+  ImageView in2;  // `add` of a convolution (data null: none), or the base of residual
   ImageView out;
-  int x0, y0;          // kCopy: out (0, 0) is in (x0, y0)
-  int kernel, stride;  // convolutions
-  const uint32_t* weight;  // kConv: [out channels rounded up to kConvBlock][tap][in.pixel / 4] words of four int8, zero where
-                           // nothing is; kDepthwise: bytes, [channel][9]
-  const int32_t* bias;     // [channels rounded up to kConvBlock]
+  int x0, y0;             // kCopy: out (0, 0) is in (x0, y0)
+  int stride;             // kDepthwise
+  const int8_t* weight;   // kDepthwise: [channel][9]
+  const int32_t* bias;    // [channels]
   const int32_t* mult;
-  const uint8_t* table;    // kPhase: [2][n_planes][period]
-  int n_planes, period;
+  const uint8_t* table;   // kPhase: [2][n_phases][period]
+  int n_phases, period;
+};
+
+// ---- convolutions on tensor cores ---------------------------------------------------------------------------------
+// One convolution of any shape, input and output in planes. A block makes kTile x kTile pixels of up to 64 channels.
+struct ConvJob {
+  ImageView in;         // u8 or i8
+  ImageView add;        // data null: none
+  ImageView out;
+  int kernel, stride;   // 1 or 3; 1 or 2
+  int n_tiles;          // of 16 output channels a block: 1, 2 or 4
+  int chunk_planes;     // input planes that lie in shared memory at a time
+  const void* weight;   // pack_conv
+  const int32_t* bias;  // [output channels rounded up to 16 * n_tiles], zeros behind the last
+  const int32_t* mult;  // the same
+};
+constexpr int kConvTile = 16, kConvThreads = 256;
+
+// What the result of a layer gets added before it is clamped.
+enum class Add : uint8_t { kNone, kInput, kInputBefore };  // the layer's input; the input of the layer before
+
+struct FusedLayer {
+  const void* weight;   // pack_conv or pack_row_pairs
+  const int32_t* bias;  // [channels of the kernel], zeros behind the last
+  const int32_t* mult;
+  Add add;
+};
+constexpr int kMaxFused = 6;
+
+enum class FusedKernel : uint8_t { kChain32, kRowPairs32, kPair64 };
+constexpr int kFusedKernels = 3;
+
+// Several 3x3 convolutions of stride 1 one after the other, in planes. A block keeps a tile of the input in shared memory
+// with a halo of one pixel a layer and works on it there: all values but the last are u8.
+struct FusedJob {
+  FusedKernel kernel;
+  ImageView in;
+  ImageView out;  // kChain32: any type; else u8
+  int n_layers;   // kPair64: 2
+  int side;       // kChain32: of the tile with its halo
+  FusedLayer layers[kMaxFused];
+};
+
+struct DeviceLimits {
+  size_t shared_bytes;  // that a block may have
+  bool wgmma;           // sm_90a code runs here
 };
 
 // What a device can do. `stream` is a cudaStream_t (0: the default one); the emulator has none. All work is in the order of
@@ -53,15 +117,20 @@ struct Device {
   // From host memory. The bytes are there for every stream when the call returns.
   void (*upload)(void* to, const void* from, size_t n_bytes, void* stream);
   void (*launch)(const ImageJob& job, void* stream);
+  void (*launch_conv)(const ConvJob& job, void* stream);
+  void (*launch_fused)(const FusedJob& job, void* stream);
   // Waits for all work of the device; never throws.
   void (*wait)();
   // Makes device `index` the current one of this thread and returns the one that was.
   int (*use)(int index);
+  // Of the current device.
+  DeviceLimits (*limits)();
 };
 
 // The CUDA devices; kBackend in a build without CUDA or where none can be used.
 const Device& cuda_device();
-// The kernel bodies on the CPU, in another order of pixels than a GPU would take.
+// The kernel bodies on the CPU. Its device number chooses what is emulated: number % 5 is the order in which threads run (see
+// emulate.h), number / 5 the kind of GPU: 0 like sm_80 (163 KiB), 1 like sm_89 (99 KiB), 2 like sm_90a (227 KiB, wgmma).
 const Device& emulator();
 
 }  // namespace fastcodec::cuda

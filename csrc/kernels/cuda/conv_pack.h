@@ -1,0 +1,31 @@
+// SPDX-FileCopyrightText: 2026 fastcodec authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Weights in the order in which the tensor-core kernels read them. Input: int8 [n_out][kernel][kernel][n_in].
+#pragma once
+
+#include <stdint.h>
+
+#include <vector>
+
+namespace fastcodec::cuda {
+
+struct ConvWeights {
+  const int8_t* data;
+  int n_out;
+  int kernel;
+  int n_in;
+};
+
+// For mma.sync: blocks of 16 * n_tiles output channels, chunks of chunk_planes of all n_planes input planes, then steps, tiles,
+// lanes and the 16 bytes of a lane, as conv_bodies.h says. Zero where nothing is; all chunks are equally long.
+std::vector<int8_t> pack_conv(const ConvWeights& w, int n_planes, int n_tiles, int chunk_planes);
+
+// For wgmma, 64 inputs and outputs, kernel 3: steps of 32 inputs (tap, half), halves of 16, rows, 16 bytes.
+std::vector<int8_t> pack_pair(const ConvWeights& w);
+
+// For wgmma, 32 inputs and outputs, kernel 3: the rows of the A operand are the outputs of two image rows, so its steps run over
+// 4 input rows x 3 columns and a quarter of the weights is zero. Steps, threads of the warpgroup, 16 bytes.
+std::vector<int8_t> pack_row_pairs(const ConvWeights& w);
+
+}  // namespace fastcodec::cuda

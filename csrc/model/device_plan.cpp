@@ -1,0 +1,116 @@
+// SPDX-FileCopyrightText: 2026 fastcodec authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which kernel runs what: convolutions that follow one another go into one kernel where there is one for them.
+#include <algorithm>
+
+#include "model/device_program.h"
+
+namespace fastcodec {
+namespace {
+
+using cuda::Add;
+using cuda::FusedKernel;
+
+// What a fused kernel can do.
+struct Ability {
+  FusedKernel kernel;
+  int min_channels, max_channels;  // of the widest value
+  int min_layers, max_layers;
+  bool any_result;  // the last layer may give i8 or i16
+  bool adds;
+};
+constexpr Ability kChain = {FusedKernel::kChain32, 1, 32, 2, 5, true, true};
+
+bool can_fuse(const Op& op) {
+  return op.kind == OpKind::kConv && !op.conv.depthwise && op.conv.kernel == 3 && op.conv.stride == 1 && !op.conv.in_signed;
+}
+
+// What the layer behind `chain` would add; false if a fused kernel cannot.
+bool find_add(const std::vector<Op>& ops, const std::vector<int>& chain, int i, Add* add) {
+  const Op& op = ops[i];
+  if (op.in[1] < 0) *add = Add::kNone;
+  else if (op.in[1] == op.in[0]) *add = Add::kInput;
+  else if (!chain.empty() && op.in[1] == ops[chain.back()].in[0]) *add = Add::kInputBefore;
+  else return false;
+  return true;
+}
+
+// The longest chain of convolutions from operation i on that one kernel can do.
+DeviceStep longest_chain(const std::vector<Op>& ops, int i, const Ability& ability) {
+  DeviceStep chain{{}, {}, ability.kernel}, best;
+  int widest = ops[ops[i].in[0]].channels;
+  while (static_cast<int>(chain.ops.size()) < ability.max_layers) {
+    const Op& op = ops[i];
+    Add add{};
+    if (!can_fuse(op) || !find_add(ops, chain.ops, i, &add) || (add != Add::kNone && !ability.adds)) break;
+    widest = std::max(widest, op.channels);
+    if (widest > ability.max_channels) break;
+    chain.ops.push_back(i);
+    chain.adds.push_back(add);
+    // Is each value but the last read in the chain only?
+    bool closed = true;
+    for (size_t k = 0; k + 1 < chain.ops.size(); ++k) {
+      for (const int reader : ops[chain.ops[k]].readers) {
+        closed = closed && std::count(chain.ops.begin() + k + 1, chain.ops.end(), reader) > 0;
+      }
+    }
+    const bool enough = static_cast<int>(chain.ops.size()) >= ability.min_layers && widest >= ability.min_channels;
+    if (closed && enough && (op.type == Dtype::kU8 || ability.any_result)) best = chain;
+    if (op.type != Dtype::kU8) break;
+    const auto next = std::find_if(op.readers.begin(), op.readers.end(), [&](int r) { return ops[r].in[0] == i; });
+    if (next == op.readers.end()) break;
+    i = *next;
+  }
+  return best;
+}
+
+const char* name_of(const Op& op) {
+  switch (op.kind) {
+    case OpKind::kInput: return "input";
+    case OpKind::kPixelUnshuffle: return "pixel_unshuffle";
+    case OpKind::kPhase: return "phase";
+    case OpKind::kConv: return op.conv.depthwise ? "depthwise" : "conv";
+    case OpKind::kPixelShuffle: return "pixel_shuffle";
+    case OpKind::kBicubicUp2: return "bicubic_up2";
+    case OpKind::kBicubicDown2: return "bicubic_down2";
+    case OpKind::kResidual: return "residual";
+    case OpKind::kStore: break;
+  }
+  return "store";
+}
+
+}  // namespace
+
+std::string describe(const DeviceStep& step, const Program& program) {
+  if (step.ops.size() == 1) return name_of(program.ops()[step.ops[0]]);
+  const char* names[cuda::kFusedKernels] = {"chain32", "row_pairs32", "pair64"};
+  return std::string(names[static_cast<int>(step.kernel)]) + " x " + std::to_string(step.ops.size());
+}
+
+std::vector<DeviceStep> plan_steps(const Program& program, const cuda::DeviceLimits& limits) {
+  std::vector<Ability> abilities;
+  (void)limits;
+  abilities.push_back(kChain);
+  const auto& ops = program.ops();
+  std::vector<DeviceStep> steps;
+  std::vector<bool> taken(ops.size(), false);
+  for (int i = 0; i < static_cast<int>(ops.size()); ++i) {
+    if (taken[i]) continue;
+    DeviceStep step;
+    if (can_fuse(ops[i])) {
+      for (const Ability& ability : abilities) {
+        DeviceStep chain = longest_chain(ops, i, ability);
+        if (chain.ops.size() > step.ops.size()) step = std::move(chain);
+      }
+    }
+    if (step.ops.empty()) step.ops = {i};
+    for (const int k : step.ops) taken[k] = true;
+    steps.push_back(std::move(step));
+  }
+  // A chain's inner values have no other readers, so it may run where its last operation stands.
+  std::sort(steps.begin(), steps.end(), [](const DeviceStep& a, const DeviceStep& b) { return a.ops.back() < b.ops.back(); });
+  return steps;
+}
+
+}  // namespace fastcodec
