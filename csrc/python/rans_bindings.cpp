@@ -152,7 +152,8 @@ template <class What>
 std::function<void*(What)> maker(const py::function& make) {
   return [&make](What what) {
     const py::gil_scoped_acquire locked;
-    return reinterpret_cast<void*>(make(what).cast<uintptr_t>());
+    const py::object address = make(what);
+    return reinterpret_cast<void*>(address.cast<uintptr_t>());
   };
 }
 
