@@ -363,7 +363,7 @@ def test_an_avif_whose_boxes_lie_about_its_size() -> None:
 def test_a_jpeg2000_of_many_tiles_is_refused() -> None:
     out = io.BytesIO()
     Image.fromarray(picture(40, 48, 3)).save(out, "JPEG2000", no_jp2=True, tile_size=(8, 8))
-    with pytest.raises(CodecError, match="in one tile"):
+    with pytest.raises(CodecError, match="in one tile without precincts"):
         CODECS["jpeg2000"].decode(out.getvalue(), (40, 48, 3))
 
 
@@ -448,3 +448,30 @@ def test_av1_sequence_headers() -> None:
     assert av1_size(obu("000" + "10" + "0000000" + "0" * 12 + f"{9:05b}" + "1" + size)) == (480, 640)
     with pytest.raises(CodecError, match="not a still picture"):
         av1_size(obu("000" + "10" + "1000000" + size))
+
+
+def test_a_jpeg2000_whose_parts_cost_more_than_its_pixels_is_refused() -> None:
+    codec, x = CODECS["jpeg2000"], picture(40, 48, 3)
+    for progression in ("LRCP", "CPRL"):
+        assert codec.decode(codec.encode(x, 50, options={"progression": progression}), x.shape).shape == x.shape
+    file = codec.encode(x, 50)
+    cod, sot = file.index(b"\xff\x52"), file.index(b"\xff\x90")
+    precincts = b"\xff\x52\0\x12\1" + file[cod + 5 : cod + 14] + b"\x11" * 6
+
+    def changed(at: int, value: bytes) -> bytes:
+        return file[:at] + value + file[at + len(value) :]
+
+    for name, other in {
+        "precincts": file[:cod] + precincts + file[cod + 14 :],
+        "layers": changed(cod + 6, b"\xff\xff"),
+        "code-blocks": changed(cod + 10, b"\0\0"),
+        "decompositions": changed(cod + 9, b"\x20"),
+        "a second COD": file[:sot] + precincts + file[sot:],
+        "COD in the tile": file[: sot + 12] + precincts + file[sot + 12 :],
+        "parts": changed(sot + 6, b"\0\0\0\x20"),
+        "no end": file[:-2],
+        "only the start": file[:cod],
+        "cut": file[: cod + 15],
+    }.items():
+        with pytest.raises(CodecError, match="one tile without precincts"):
+            pytest.fail(f"{name}: {codec.decode(other, x.shape).shape}")

@@ -269,8 +269,7 @@ def _encode_jpeg2000(image: Image, quality: int, subsampling: str, options: Opti
 
 
 def _decode_jpeg2000(file: bytes, shape: Shape) -> Image:
-    if not file.startswith(trim.jpeg2000_start(shape)):
-        raise CodecError(f"the payload is not a JPEG 2000 codestream of {_show(shape)} in one tile")
+    heads.check_jpeg2000(file, trim.jpeg2000_start(shape))
     return _load(file, "Jpeg2K", shape)
 
 

@@ -345,13 +345,14 @@ def check_memory(stream: Stream, region: Region | None, limits: Limits) -> None:
     """Estimates the peak of decode_image and raises LimitError above limits.max_memory.
 
     Counted: stream and payload, the codec's coefficients (2 bytes) and Pillow's 4 bytes a pixel beside
-    two copies of the inner image, an alpha plane on its way through WebP, and the result.
+    two copies of the inner image, an alpha plane on its way through WebP, and the result. The inner image
+    counts as colour: some codecs know only that, and a payload may hold it whatever the header says.
     """
     header = stream.header
     height, width, channels = header.inner_shape
     pixels = header.width * header.height
     result = pixels if region is None else region[2] * region[3]
-    inner = height * width * (4 * channels + 4)
+    inner = height * width * 16
     alpha = pixels * 14 if header.alpha else 0
     limits.check("max_memory", 2 * stream.total_bytes + inner + alpha + result * (channels + 1), "decoding")
 

@@ -81,6 +81,25 @@ def av1_size(data: bytes) -> tuple[int, int]:
     return height, width
 
 
+# Any progression; 1 layer; with or without colour transform; decompositions; code-blocks, style, wavelet; QCD.
+_COD = re.compile(rb"\xff\x52\x00\x0c\x00[\x00-\x04]\x00\x01[\x00\x01][\x00-\x05]\x04\x04\x00[\x00\x01]\xff\x5c")
+
+
+def check_jpeg2000(file: bytes, start: bytes) -> None:
+    """Raises CodecError unless `file` is `start` (SOC and SIZ), COD, QCD and one tile-part up to EOC.
+
+    COD must ask for one layer and code-blocks of 64 x 64 without precincts: those of 2 x 2 pixels, for example,
+    would cost the decoder 1,700 bytes a pixel.
+    """
+    cod = _COD.match(file, len(start))
+    if file.startswith(start) and cod:
+        tile = cod.end() + int.from_bytes(file[cod.end() : cod.end() + 2], "big")
+        sot = b"\xff\x90\0\x0a\0\0" + struct.pack(">I", max(0, len(file) - 2 - tile)) + b"\0\1\xff\x93"
+        if file.startswith(sot, tile) and file.endswith(b"\xff\xd9"):
+            return
+    raise CodecError("the payload is not a JPEG 2000 codestream of this size in one tile without precincts")
+
+
 _JXL_RATIOS = ((1, 1), (6, 5), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
 
