@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import numpy
 import typing
-__all__: list[str] = ['DeviceProgram', 'Program', 'RansTables', 'active_backend', 'backends', 'build_info', 'crc32c', 'crc32c_table', 'get_num_threads', 'rans_decode', 'rans_decode_bytes', 'rans_encode', 'rans_encode_bytes', 'rans_gaussian_tables', 'rans_info', 'rans_max_size', 'rans_scale_index', 'set_num_threads']
+__all__: list[str] = ['DeviceProgram', 'Program', 'RansDevice', 'RansTables', 'active_backend', 'backends', 'build_info', 'crc32c', 'crc32c_table', 'get_num_threads', 'rans_decode', 'rans_decode_bytes', 'rans_encode', 'rans_encode_bytes', 'rans_gaussian_tables', 'rans_info', 'rans_max_size', 'rans_scale_index', 'set_num_threads']
 class Program:
     """
     A checked integer program with its weights packed for one CPU backend.
@@ -74,6 +74,16 @@ class RansTables:
         ...
     @property
     def mirrored(self) -> bool:
+        ...
+class RansDevice:
+    """
+    Tables on a device: 'cuda', or 'emulator' for tests (order 0..3). Pointers are checked by the caller.
+    """
+    def __init__(self, tables: RansTables, device: str, index: int, order: int) -> None:
+        ...
+    def decode(self, data: int, n_bytes: int, index: int, n: int, as_type: int, stream: int, make_out: collections.abc.Callable) -> None:
+        ...
+    def encode(self, symbols: int, item_size: int, index: int, n: int, chunk: int, stream: int, make_out: collections.abc.Callable) -> None:
         ...
 def active_backend() -> str:
     """
