@@ -9,7 +9,7 @@ import importlib
 import io
 import subprocess
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import fastcodec
@@ -379,22 +379,48 @@ def test_alpha_of_another_size() -> None:
         ({"target_bytes": 0}, ValueError, "at least 1"),
         ({"target_bpp": 0}, ValueError, "above 0"),
         ({"target_bpp": float("nan")}, ValueError, "finite"),
-        ({"target_psnr": "40"}, ValueError, "target_psnr must be a finite number"),
+        ({"target_bpp": 10**400}, ValueError, "finite"),
+        ({"target_psnr": "40"}, TypeError, "target_psnr must be a number"),
+        ({"target_bpp": True}, TypeError, "target_bpp must be a number"),
         ({"target_bytes": 20}, ValueError, "out of reach: the smallest with codec jpeg has"),
         ({"target_psnr": 99}, ValueError, "out of reach: codec jpeg gives"),
         ({"networks": "maybe"}, ValueError, "networks must be one of auto, on, off"),
         ({"container": "zip"}, ValueError, "container must be one of fcd, jpeg"),
         ({"container": "jpeg", "codec": "webp"}, ValueError, "container='jpeg' takes codec='jpeg'"),
         ({"scale": 3}, ValueError, "scale must be 'auto', 1 or 2"),
+        ({"scale": np.ones(2)}, TypeError, "scale must be an int"),
+        ({"codec": ["jpeg"]}, ValueError, "codec must be one of"),
+        ({"networks": ["on"]}, ValueError, "networks must be one of"),
+        ({"codec_options": ["speed"]}, TypeError, "codec_options must be a dict"),
+        ({"metadata": "no"}, TypeError, "metadata must be True or False"),
         ({"scale": 2, "networks": "off"}, ValueError, "scale=2 needs the networks"),
         ({"model": 3}, TypeError, "model must be a name"),
         ({"threads": -1}, ValueError, "threads must be at least 1"),
         ({"device": "gpu"}, ValueError, "device must be 'cpu'"),
+        ({"device": "cuda:first"}, ValueError, "device must be 'cpu'"),
     ],
 )
 def test_wrong_arguments_of_encode(wrong: dict[str, Any], error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         encode(X, **wrong)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    assert encode(X, target_bpp=np.float32(3)) == encode(X, target_bpp=3)
+    assert encode(X, target_bytes=np.int16(900)) == encode(X, target_bytes=900)
+    assert encode(X, quality=np.uint8(40), scale=np.int64(1), threads=1 << 40) == encode(X, quality=40, scale=1)
+    assert (decode(encode(X), threads=1 << 40) == decode(encode(X))).all()
+
+
+def test_a_gpu_that_torch_cannot_reach_is_a_backend_error() -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this torch reaches a GPU")
+    there = SimpleNamespace(
+        __cuda_array_interface__={"shape": (4, 4), "typestr": "|u1", "data": (16, False), "version": 3}
+    )
+    with pytest.raises(fastcodec.BackendError, match="x lies on a GPU that torch cannot read from"):
+        encode(there)
 
 
 def test_no_cuda_is_a_backend_error() -> None:

@@ -351,3 +351,15 @@ def test_psnr_of_equal_images_is_infinite() -> None:
     flat = np.full((16, 16, 3), 128, np.uint8)
     data = encode(flat, target_psnr=60)
     assert math.isinf(flow._psnr(squared_error(decode(data), flat), flat.size))
+
+
+def test_the_encoder_keeps_few_compact_images(model: packed_model.PackedModel) -> None:
+    """Each may be as large as the image, and a search visits up to 7 levels."""
+    x = picture(24, 32, 3)
+    search = flow._Search(x, flow.Settings(JPEG, model), None, {})
+    way = flow._Way(2, "4:2:0", model.programs["rec2_rgb"], model.programs["com2_rgb"])
+    compact = [search.source(way, quality) for quality in LEVELS]
+    assert len({image.tobytes() for image in compact}) == len(LEVELS)
+    assert len(search.compact) == 2
+    assert search.source(way, LEVELS[-1]) is compact[-1]
+    assert (search.source(way, LEVELS[0]) == compact[0]).all()

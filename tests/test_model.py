@@ -324,6 +324,7 @@ def write_meta(path: Path, meta: Any, tensors: dict[str, np.ndarray] | None = No
         ("{", "not a readable packed model"),
         ("[" * 100000, "not a readable packed model"),
         ("NaN", "not a readable packed model"),
+        ({"format": 1, "name": "\ud800"}, "not a readable packed model: 'utf-8' codec can't encode"),
         ([], "metadata must be an object"),
         ({"format": 2}, "format 1 expected, got 2"),
         ({"format": 1, "name": 1, "codec": "", "variant": ""}, "'name' must be a string"),

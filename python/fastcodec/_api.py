@@ -7,7 +7,8 @@ from __future__ import annotations
 import math
 import operator
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,6 +26,7 @@ _NETWORKS = ("auto", "on", "off")
 _CONTAINERS = ("fcd", "jpeg")
 _OUTPUTS = ("numpy", "torch", "pil")
 _DEFAULT_QUALITY = 75
+_MAX_THREADS = 256  # of the native core
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,8 @@ def encode(
     """
     _check_device(device)
     _require_backend(device)
+    if not isinstance(metadata, bool):
+        raise TypeError(f"metadata must be True or False, got {metadata!r}")
     settings = _settings(codec, model, networks, scale, subsampling, container, codec_options, threads)
     items, many = images.split(x)
     if many:
@@ -165,27 +169,31 @@ def _target(targets: _Targets, pixels: int) -> flow.Target:
         if number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}")
         return flow.Target("quality" if name == "quality" else "bytes", number)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
-        raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
+    amount = _positive(name, value)
     if name == "target_bpp":
-        return flow.Target("bytes", max(1, int(value * pixels / 8)))
-    return flow.Target("psnr", float(value))
+        return flow.Target("bytes", max(1, int(amount * pixels / 8)))
+    return flow.Target("psnr", amount)
 
 
 def _settings(
     codec: str, model: Any, networks: str, scale: int | str, subsampling: str, container_name: str,
     codec_options: dict[str, Any] | None, threads: int | None,
 ) -> flow.Settings:  # fmt: skip
+    _choice("codec", codec, tuple(CODECS))
     entry = by_name(codec)
     entry.require()
     _choice("networks", networks, _NETWORKS)
     _choice("container", container_name, _CONTAINERS)
-    if scale not in ("auto", 1, 2) or isinstance(scale, bool):
+    if not isinstance(scale, str):
+        scale = _int("scale", scale)
+    if scale not in ("auto", 1, 2):
         raise ValueError(f"scale must be 'auto', 1 or 2, got {scale!r}")
     if scale == 2 and networks == "off":
         raise ValueError("scale=2 needs the networks; use networks='auto' or 'on', or scale=1")
     if container_name == "jpeg" and (codec != "jpeg" or scale == 2):
         raise ValueError("container='jpeg' takes codec='jpeg' at scale 1 or 'auto'; use container='fcd'")
+    if not isinstance(codec_options, (Mapping, type(None))):
+        raise TypeError(f"codec_options must be a dict, got {codec_options!r}")
     options = dict(codec_options or {})
     entry.check_options(subsampling, options)
     return flow.Settings(
@@ -390,7 +398,7 @@ def _view(data: Any) -> memoryview:
 
 
 def _choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
 
 
@@ -403,13 +411,25 @@ def _int(name: str, value: object) -> int:
     raise TypeError(f"{name} must be an int, got {value!r}")
 
 
+def _positive(name: str, value: object) -> float:
+    if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number) or number <= 0:
+        raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
+    return number
+
+
 def _threads(threads: object) -> int | None:
     if threads is None:
         return None
     number = _int("threads", threads)
     if number < 1:
         raise ValueError(f"threads must be at least 1, got {number}")
-    return number
+    return min(number, _MAX_THREADS)
 
 
 def _limits(limits: Limits | None) -> Limits:
@@ -419,7 +439,7 @@ def _limits(limits: Limits | None) -> Limits:
 
 
 def _check_device(device: object) -> None:
-    if device is not None and device != "cpu" and str(device).split(":")[0] != "cuda":
+    if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", str(device)):
         raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {device!r}")
 
 

@@ -33,6 +33,7 @@ Region = tuple[int, int, int, int]
 
 _WORST_QUALITY, _BEST_QUALITY = 1, 100
 _ROWS_AT_ONCE = 256
+_COMPACT_KEPT = 2
 _CONSTANT = 0
 
 
@@ -175,6 +176,8 @@ class _Search:
             return self.image
         key = (way.scale, way.com.level_for(quality))
         if key not in self.compact:
+            while len(self.compact) >= _COMPACT_KEPT:  # each may be as large as the image
+                del self.compact[next(iter(self.compact))]
             height, width = (-(-side // way.scale) for side in self.image.shape[:2])
             self.compact[key] = way.com.run(self.image, key[1], (height, width), threads=self.settings.threads)
         return self.compact[key]
@@ -252,7 +255,7 @@ class _Search:
             smallest = min(len(self.pack(way, _WORST_QUALITY)) for way in ways)
             raise ValueError(
                 f"a stream of {budget} bytes is out of reach: the smallest with codec {self.settings.codec.name} has "
-                f"{smallest}; raise the target, or use metadata=False or another codec"
+                f"{smallest}; raise the target, {'leave out the metadata, ' if self.metadata else ''}or use another codec"
             )
         return min(trials, key=lambda trial: (trial.error, trial.size))
 

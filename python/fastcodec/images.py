@@ -81,8 +81,11 @@ def _from_device(x: Any) -> npt.NDArray[Any]:
         torch = importlib.import_module("torch")
     except ImportError:
         raise BackendError("x lies on a GPU; copying it to the host needs torch: pip install torch") from None
-    tensor = torch.from_dlpack(x) if hasattr(x, "__dlpack__") else torch.as_tensor(x, device="cuda")
-    array: npt.NDArray[Any] = tensor.cpu().numpy()
+    try:
+        tensor = torch.from_dlpack(x) if hasattr(x, "__dlpack__") else torch.as_tensor(x, device="cuda")
+        array: npt.NDArray[Any] = tensor.cpu().numpy()
+    except (RuntimeError, AssertionError) as error:  # a torch without CUDA, or no such device
+        raise BackendError(f"x lies on a GPU that torch cannot read from: {str(error).splitlines()[0]}") from error
     return array
 
 

@@ -213,7 +213,9 @@ def _parse_json(text: str) -> Any:
     def no_constant(name: str) -> Any:
         raise ValueError(f"{name} is not JSON")
 
-    return json.loads(text, parse_constant=no_constant)
+    value = json.loads(text, parse_constant=no_constant)
+    json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError, a ValueError, for half a surrogate pair
+    return value
 
 
 def load(path: str | os.PathLike[str], *, backend: str = "") -> PackedModel:
