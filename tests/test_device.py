@@ -114,11 +114,28 @@ def shipped(width: int = 32, blocks: int = 4) -> tuple[dict[str, Any], dict[str,
 def test_fast_network(index: int) -> None:
     """Fused layers with residual adds, over tile borders and image borders; sizes that are no multiple of anything."""
     program = Program(*shipped())
-    assert any("32 x 5" in step for step in steps(program, index))
+    chosen = [step for step in steps(program, index) if "32 x" in step]
+    assert chosen == (["row_pairs32 x 5", "row_pairs32 x 4"] if index in SM_90A else ["chain32 x 5", "chain32 x 5"])
     for height, width in [(1, 2), (5, 131), (110, 113)]:
         picture = cases.image(height, width, seed=height)
         expected = program.run(picture, 2, (height, width))
         np.testing.assert_array_equal(emulate(program, picture, 2, (height, width), index=index), expected)
+
+
+@pytest.mark.parametrize("index", [0, *SM_90A])
+def test_paper_network(index: int) -> None:
+    """Two layers of 64 channels a kernel, over tile borders and image borders."""
+    b = cases.ProgramBuilder(3, seed=1)
+    x = b.conv("image", 64)
+    for width in (64, 64, 48, 37):
+        x = b.conv(x, width)
+    y = b.residual(b.conv(x, 3, dtype="i16"), "image")
+    program = Program(b.program(y), b.tensors)
+    assert steps(program, index).count("pair64 x 2") == (2 if index in SM_90A else 0)
+    for height, width in [(1, 2), (33, 65), (61, 94)]:
+        picture = cases.image(height, width, seed=height)
+        got = emulate(program, picture, 0, (height, width), index=index)
+        np.testing.assert_array_equal(got, program.run(picture, 0, (height, width)))
 
 
 def test_chains_with_other_adds() -> None:

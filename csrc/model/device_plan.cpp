@@ -21,6 +21,8 @@ struct Ability {
   bool adds;
 };
 constexpr Ability kChain = {FusedKernel::kChain32, 1, 32, 2, 5, true, true};
+constexpr Ability kRowPairs = {FusedKernel::kRowPairs32, 1, 32, 2, 5, false, true};
+constexpr Ability kPair = {FusedKernel::kPair64, 33, 64, 2, 2, false, false};
 
 bool can_fuse(const Op& op) {
   return op.kind == OpKind::kConv && !op.conv.depthwise && op.conv.kernel == 3 && op.conv.stride == 1 && !op.conv.in_signed;
@@ -89,9 +91,8 @@ std::string describe(const DeviceStep& step, const Program& program) {
 }
 
 std::vector<DeviceStep> plan_steps(const Program& program, const cuda::DeviceLimits& limits) {
-  std::vector<Ability> abilities;
-  (void)limits;
-  abilities.push_back(kChain);
+  // The first that can do anything is taken.
+  const std::vector<Ability> abilities = limits.wgmma ? std::vector<Ability>{kPair, kRowPairs, kChain} : std::vector<Ability>{kChain};
   const auto& ops = program.ops();
   std::vector<DeviceStep> steps;
   std::vector<bool> taken(ops.size(), false);
@@ -100,8 +101,7 @@ std::vector<DeviceStep> plan_steps(const Program& program, const cuda::DeviceLim
     DeviceStep step;
     if (can_fuse(ops[i])) {
       for (const Ability& ability : abilities) {
-        DeviceStep chain = longest_chain(ops, i, ability);
-        if (chain.ops.size() > step.ops.size()) step = std::move(chain);
+        if (step.ops.empty()) step = longest_chain(ops, i, ability);
       }
     }
     if (step.ops.empty()) step.ops = {i};

@@ -150,6 +150,8 @@ void DeviceProgram::upload_step(const DeviceStep& step) {
     std::vector<int8_t> packed;
     if (op.conv.depthwise) packed = op.weight;
     else if (step.ops.size() == 1) packed = cuda::pack_conv(weights, cuda::n_planes(weights.n_in), conv_tiles(op), conv_chunk(op));
+    else if (step.kernel == FusedKernel::kPair64) packed = cuda::pack_pair(weights);
+    else if (step.kernel == FusedKernel::kRowPairs32) packed = cuda::pack_row_pairs(weights);
     else packed = cuda::pack_conv(weights, 2, 2, 2);
     tables_[i].weight = upload(packed.data(), packed.size());
     const int padded = round_up(op.channels, kChannelBlock);
@@ -235,6 +237,7 @@ void DeviceProgram::launch(const DeviceStep& step, const Layout& layout, const R
     job.out = layout.views[i];
     job.n_layers = static_cast<int>(step.ops.size());
     job.side = cuda::chain_side(limits_.shared_bytes);
+    job.n_units = limits_.n_units;
     for (int n = 0; n < job.n_layers; ++n) {
       const int k = step.ops[n];
       job.layers[n] = {tables_[k].weight, bias(k), mult(k), step.adds[n]};

@@ -36,9 +36,9 @@ FASTCODEC_BLOCK bool crosses_border(const Tile& t, int margin, int width, int he
   return t.left + margin < 0 || t.top + margin < 0 || t.left + t.width - margin > width || t.top + t.height - margin > height;
 }
 
-// Copies the tile of an image with its halo to shared memory, replicated outside the image. Planes that the image lacks become
+// Begins to copy the tile of an image with its halo to shared memory, replicated outside the image (see wait_copies). Planes that the image lacks become
 // copies of its last one; their weights are zero.
-FASTCODEC_BLOCK void load_tile(const ImageView& image, const Tile& t, int planes, uint32_t to, int n_threads) {
+FASTCODEC_BLOCK void fetch_tile(const ImageView& image, const Tile& t, int planes, uint32_t to, int n_threads) {
   const int n_pixels = t.width * t.height, last = (image.channels + kPlaneChannels - 1) / kPlaneChannels - 1;
   for (int p = 0; p < planes; ++p) {
     for (int i = dev::thread(); i < n_pixels; i += n_threads) {
@@ -47,7 +47,6 @@ FASTCODEC_BLOCK void load_tile(const ImageView& image, const Tile& t, int planes
     }
   }
   dev::commit_copies();
-  dev::wait_copies<0>();
 }
 
 constexpr int kChainThreads = 512, kChainMaxSide = 56;
@@ -125,7 +124,8 @@ FASTCODEC_BLOCK void chain_block(const FusedJob& j) {
   const Tile t{j.side, j.side, dev::block_x() % tiles_x * tile - j.n_layers, dev::block_x() / tiles_x * tile - j.n_layers,
                chain_plane_bytes(j.side)};
   uint8_t* memory = dev::shared();
-  load_tile(j.in, t, 2, dev::shared_address(memory), kChainThreads);
+  fetch_tile(j.in, t, 2, dev::shared_address(memory), kChainThreads);
+  dev::wait_copies<0>();
   dev::sync_block();
   for (int n = 0; n < j.n_layers; ++n) {
     const int src = n % 2 * 2 * t.plane_bytes, dst = 2 * t.plane_bytes - src;

@@ -10,6 +10,8 @@
 #if !defined(__CUDACC__)
 #include <string.h>
 
+#include <vector>
+
 #include "kernels/cuda/emulate.h"
 #endif
 
@@ -19,11 +21,13 @@ namespace fastcodec::dev {
 FASTCODEC_BLOCK int thread() { return threadIdx.x; }
 FASTCODEC_BLOCK int block_x() { return blockIdx.x; }
 FASTCODEC_BLOCK int block_y() { return blockIdx.y; }
+FASTCODEC_BLOCK int grid_x() { return gridDim.x; }
 FASTCODEC_BLOCK uint8_t* shared() {
   extern __shared__ __align__(1024) uint8_t fastcodec_block_memory[];
   return fastcodec_block_memory;
 }
 FASTCODEC_BLOCK uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
+FASTCODEC_BLOCK void sync_warp() { __syncwarp(); }
 FASTCODEC_BLOCK void sync_block() { __syncthreads(); }
 // The n threads that come to barrier 1..15.
 FASTCODEC_BLOCK void sync_named(int barrier, int n) { asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(n) : "memory"); }
@@ -31,8 +35,10 @@ FASTCODEC_BLOCK void sync_named(int barrier, int n) { asm volatile("bar.sync %0,
 inline int thread() { return emulate::thread(); }
 inline int block_x() { return emulate::block_x(); }
 inline int block_y() { return emulate::block_y(); }
+inline int grid_x() { return emulate::grid_x(); }
 inline uint8_t* shared() { return emulate::shared(); }
 inline uint32_t shared_address(const void* p) { return static_cast<uint32_t>(static_cast<const uint8_t*>(p) - emulate::shared()); }
+inline void sync_warp() { emulate::meet_warp("sync_warp", nullptr, nullptr); }
 inline void sync_block() { emulate::meet_block("sync_block"); }
 inline void sync_named(int barrier, int n) { emulate::meet_named("sync_named", barrier, n); }
 #endif

@@ -99,7 +99,7 @@ struct Multiplications {
 };
 
 struct Block {
-  int x = 0, y = 0, n_threads = 0, current = 0;
+  int x = 0, y = 0, grid_x = 0, n_threads = 0, current = 0;
   const std::function<void()>* body = nullptr;
   std::vector<Thread> threads;
   std::vector<Group> warps, warpgroups;
@@ -222,6 +222,7 @@ void launch(int grid_x, int grid_y, int n_threads, size_t n_shared_bytes, Order 
     Block block;
     block.x = i % grid_x;
     block.y = i / grid_x;
+    block.grid_x = grid_x;
     block.n_threads = n_threads;
     block.body = &body;
     block.threads = std::vector<Thread>(n_threads);
@@ -255,6 +256,7 @@ void launch(int grid_x, int grid_y, int n_threads, size_t n_shared_bytes, Order 
 int thread() { return running->current; }
 int block_x() { return running->x; }
 int block_y() { return running->y; }
+int grid_x() { return running->grid_x; }
 uint8_t* shared() { return running->shared; }
 
 uint8_t* shared_at(uint32_t address, size_t n, uint32_t alignment) {

@@ -29,6 +29,7 @@ void launch(int grid_x, int grid_y, int n_threads, size_t n_shared_bytes, Order 
 int thread();
 int block_x();
 int block_y();
+int grid_x();
 uint8_t* shared();
 // The n bytes of shared memory at an address; reports one that is not all inside, or not a multiple of `alignment`.
 uint8_t* shared_at(uint32_t address, size_t n, uint32_t alignment);

@@ -2,18 +2,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The kernel bodies compiled for the CPU, so that the tests run them without a GPU.
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <string>
 
 #include "common/error.h"
-#include "kernels/cuda/chain_bodies.h"
 #include "kernels/cuda/emulate.h"
+#include "kernels/cuda/wgmma_bodies.h"
 
 namespace fastcodec::cuda {
 namespace {
 
-constexpr DeviceLimits kKinds[] = {{163 << 10, false}, {99 << 10, false}, {227 << 10, true}};
+constexpr DeviceLimits kKinds[] = {{163 << 10, false, 2}, {99 << 10, false, 2}, {227 << 10, true, 2}};
 constexpr int kDevices = emulate::kOrders * 3;
 thread_local int current = 0;
 
@@ -50,7 +51,18 @@ void launch_conv(const ConvJob& job, void*) {
 }
 
 void launch_fused(const FusedJob& job, void*) {
-  emulate::launch(chain_grid(job), 1, kChainThreads, chain_shared_bytes(job.side), order(), [&] { chain_block(job); });
+  switch (job.kernel) {
+    case FusedKernel::kChain32:
+      emulate::launch(chain_grid(job), 1, kChainThreads, chain_shared_bytes(job.side), order(), [&] { chain_block(job); });
+      break;
+    case FusedKernel::kRowPairs32:
+      emulate::launch(RowPairs32::tiles(job), 1, kWgmmaThreads, RowPairs32::kSharedBytes, order(), [&] { RowPairs32::block(job); });
+      break;
+    case FusedKernel::kPair64:
+      emulate::launch(std::min(Pair64::tiles(job), job.n_units), 1, kWgmmaThreads, Pair64::kSharedBytes, order(),
+                      [&] { Pair64::block(job); });
+      break;
+  }
 }
 
 void wait() {}

@@ -59,15 +59,25 @@ int use(int index) {
   return previous;
 }
 
-void launch_fused(const FusedJob& job, void* stream) { launch_chain(job, stream); }
+void launch_fused(const FusedJob& job, void* stream) {
+  switch (job.kernel) {
+    case FusedKernel::kChain32: return launch_chain(job, stream);
+    case FusedKernel::kRowPairs32: return launch_row_pairs(job, stream);
+    case FusedKernel::kPair64: return launch_pair(job, stream);
+  }
+}
 
 DeviceLimits limits() {
-  int device = 0, shared_bytes = 0, major = 0, minor = 0;
+  int device = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");
-  check(cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "cudaDeviceGetAttribute");
-  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
-  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute");
-  return {static_cast<size_t>(shared_bytes), FASTCODEC_WGMMA && major == 9 && minor == 0};
+  const auto attribute = [&](cudaDeviceAttr what) {
+    int value = 0;
+    check(cudaDeviceGetAttribute(&value, what, device), "cudaDeviceGetAttribute");
+    return value;
+  };
+  const bool hopper = attribute(cudaDevAttrComputeCapabilityMajor) == 9 && attribute(cudaDevAttrComputeCapabilityMinor) == 0;
+  return {static_cast<size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin)), FASTCODEC_WGMMA && hopper,
+          attribute(cudaDevAttrMultiProcessorCount)};
 }
 
 const Device kDevice = {"cuda", allocate, release, upload, launch, launch_conv, launch_fused, wait, use, limits};

@@ -100,12 +100,14 @@ struct FusedJob {
   ImageView out;  // kChain32: any type; else u8
   int n_layers;   // kPair64: 2
   int side;       // kChain32: of the tile with its halo
+  int n_units;    // kPair64: at most so many blocks, which persist
   FusedLayer layers[kMaxFused];
 };
 
 struct DeviceLimits {
   size_t shared_bytes;  // that a block may have
   bool wgmma;           // sm_90a code runs here
+  int n_units;          // multiprocessors
 };
 
 // What a device can do. `stream` is a cudaStream_t (0: the default one); the emulator has none. All work is in the order of
