@@ -75,6 +75,10 @@ def test_encode_info_verify_decode(tmp_path: Path) -> None:
     line = done("encode", "photo.png", "--quality", "60", cwd=tmp_path).decode()
     data = (tmp_path / "photo.fcd").read_bytes()
     assert line.startswith(f"photo.png -> photo.fcd: {len(data):,} bytes")
+    assert done("encode", "photo.png", "-q", "60", "-o", "-", cwd=tmp_path) == data
+    line = done("encode", "photo.png", "--codec", "jpeg2000", "-o", "x.fcd", cwd=tmp_path).decode()
+    assert line.endswith("networks off (no model for jpeg2000)\n")
+    (tmp_path / "x.fcd").unlink()
     assert data == fastcodec.encode(picture(), quality=60)
 
     (row,) = json.loads(done("info", "photo.fcd", "--json", cwd=tmp_path))
@@ -85,7 +89,7 @@ def test_encode_info_verify_decode(tmp_path: Path) -> None:
     assert str(row["payload_bytes"]) in shown
 
     assert done("verify", "photo.fcd", cwd=tmp_path) == b"photo.fcd: ok\n"
-    assert done("decode", "photo.fcd", "-o", "back.png", "-q", cwd=tmp_path) == b""
+    assert done("decode", "photo.fcd", "-o", "back.png", "--quiet", cwd=tmp_path) == b""
     assert np.array_equal(pixels(tmp_path / "back.png"), fastcodec.decode(data))
     assert files(tmp_path) == ["back.png", "photo.fcd", "photo.png"]
 
@@ -201,6 +205,12 @@ def _saved(path: Path) -> Path:
         (["encode", "."], "is a folder"),
         (["encode", "a.png", "--quality", "0"], "--quality"),
         (["encode", "a.png", "--quality", "50", "--bpp", "1"], "give one of"),
+        (["encode", "a.png", "--bpp", "0"], "--bpp must be a number above 0"),
+        (["encode", "a.png", "--psnr", "inf"], "--psnr must be a number above 0"),
+        (["compare", "a.png", "--bpp", "inf"], "--bpp must be a number above 0"),
+        (["encode", "a.png", "-o", "a.png", "-f"], "a.png would be overwritten by its own output"),
+        (["encode", "a.png", "-o", "../sub/a.png", "-f"], "a.png would be overwritten by its own output"),
+        (["decode", "a.png"], "a.png would be overwritten by its own output"),
         (["encode", "a.png", "--codec", "gif"], "must be one of jpeg"),
         (["encode", "a.png", "--codec-option", "smooth"], "KEY=VALUE"),
         (["encode", "a.png", "--codec-option", "color=1"], "unknown to codec jpeg"),
@@ -254,6 +264,24 @@ def test_full_disk_is_a_system_error(tmp_path: Path) -> None:
     message = refused(SYSTEM, "encode", "a.png", "-o", "/dev/full", "--force", cwd=tmp_path)
     assert "No space left" in message
     assert files(tmp_path) == ["a.png"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX limits")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_disk_that_takes_a_part_of_stdout_is_a_system_error(tmp_path: Path, unbuffered: str) -> None:
+    data = encoded(tmp_path / "a.fcd")
+    code = (
+        "import os, resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'fastcodec', 'decode', 'a.fcd', '-o', '-'])"
+    )
+    with open(tmp_path / "out.png", "wb") as out:
+        result = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, stdout=out, stderr=subprocess.PIPE, timeout=120, check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )  # fmt: skip
+    assert data
+    assert (result.returncode, result.stderr) == (SYSTEM, b"fastcodec: error: a.fcd: File too large\n")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
@@ -342,6 +370,8 @@ def test_compare_writes_one_self_contained_page(tmp_path: Path) -> None:
     assert not re.search(r"https?:|//[a-z]|<link|@import|url\(|src=\"(?!data:)", outside)
     assert page.count("data:image/") == len(shown["entries"]) + 1
     assert "a&lt;b&gt;.png" in page
+    Image.open(tmp_path / "a<b>.png").quantize(64).save(tmp_path / "palette.png")
+    done("compare", "palette.png", "--bpp", "2", cwd=tmp_path)
     table = done("compare", "a<b>.png", "--bytes", "4000", "-o", "again.html", cwd=tmp_path).decode()
     assert "PSNR RGB" in table
     assert "page: again.html" in table

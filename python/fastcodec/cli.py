@@ -24,13 +24,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import numpy as np
 import typer
 
 import fastcodec
-from fastcodec import machine, report, terminal
+from fastcodec import images, machine, report, terminal
 from fastcodec.codecs import CODECS
-from fastcodec.terminal import BAD_DATA, MISSING, OK, SYSTEM, USAGE, Json, fail
+from fastcodec.terminal import MISSING, OK, SYSTEM, USAGE, Json, fail
 
 _EXIT_CODES = "Exit codes: 0 done, 1 bad data, 2 wrong usage, 3 optional part missing, 4 system error, 130 interrupted."
 #: Lossless formats that `decode` writes, by file ending, and how Pillow is asked for them.
@@ -75,7 +74,7 @@ Output = Annotated[str | None, typer.Option("-o", "--output", help="File, folder
 Folder = Annotated[Path | None, typer.Option("-d", "--output-dir", help="Output folder, made when missing.")]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing files.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="Threads to use; default: all cores.")]
 
 
@@ -119,7 +118,9 @@ def encode(
     output: Output = None,
     output_dir: Folder = None,
     codec: Annotated[str, _choice(*CODECS, short="-c", flag="--codec", help="Inner codec.")] = "jpeg",
-    quality: Annotated[int | None, typer.Option(min=1, max=100, help="1..100; 75 when no target is given.")] = None,
+    quality: Annotated[
+        int | None, typer.Option("-q", "--quality", min=1, max=100, help="1..100; 75 when no target is given.")
+    ] = None,
     target_bytes: Annotated[int | None, typer.Option("--bytes", min=1, help="Largest file in bytes.")] = None,
     bpp: Annotated[float | None, typer.Option(min=0.0, help="Largest file in bits per pixel.")] = None,
     psnr: Annotated[float | None, typer.Option(min=0.0, help="Smallest file with this PSNR in dB.")] = None,
@@ -140,6 +141,9 @@ def encode(
     targets = {name: value for name, value in targets.items() if value is not None}
     if len(targets) > 1:
         fail(USAGE, "give one of --quality, --bytes, --bpp and --psnr")
+    for flag, value in (("--bpp", bpp), ("--psnr", psnr)):
+        if value is not None and not 0 < value < float("inf"):
+            fail(USAGE, f"{flag} must be a number above 0, got {value}")
     if scale == "2" and networks == "off":
         fail(USAGE, "--scale 2 needs the networks; drop --networks off")
     if container == "jpeg" and (codec != "jpeg" or scale == "2"):
@@ -168,8 +172,14 @@ def encode(
         terminal.write(target, data)
         return report.info_json(data)
 
+    def has_model(codec: str) -> bool:
+        from fastcodec import packed_model
+
+        return model is not None or packed_model.default_for(codec) is not None
+
     def line(row: Json) -> str:
-        return f"{row['total_bytes']:,} bytes, {row['bpp']:.3f} bpp, networks {'on' if row['networks'] else 'off'}"
+        why = "" if row["networks"] or networks == "off" or has_model(codec) else f" (no model for {codec})"
+        return f"{row['total_bytes']:,} bytes, {row['bpp']:.3f} bpp, networks {'on' if row['networks'] else 'off'}{why}"
 
     terminal.each(
         inputs, work, None if quiet else line, ending=".fcd.jpg" if container == "jpeg" else ".fcd",
@@ -361,8 +371,8 @@ def _compare(
 
     if target_bytes is not None and bpp is not None:
         fail(USAGE, "give one of --bytes and --bpp")
-    if bpp is not None and bpp <= 0:
-        fail(USAGE, f"--bpp must be above 0, got {bpp}")
+    if bpp is not None and not 0 < bpp < float("inf"):
+        fail(USAGE, f"--bpp must be a number above 0, got {bpp}")
     terminal.may_write(page, force, make=page.parent == keep)
     with terminal.status() as say:
         found = comparison.compare(
@@ -389,14 +399,8 @@ def _compare(
 
 
 def _pixels(source: str) -> Any:
-    """An image file as uint8 (h, w, 1 or 3); alpha is dropped, EXIF orientation applied."""
-    from PIL import ImageOps
-
-    picture = ImageOps.exif_transpose(terminal.open_image(source))
-    if picture.mode not in ("L", "LA", "RGB", "RGBA"):
-        fail(BAD_DATA, f"{source}: compare takes 8-bit grey or RGB images, got mode {picture.mode}")
-    array = np.asarray(picture.convert(picture.mode.rstrip("A")))
-    return np.ascontiguousarray(np.atleast_3d(array))
+    """An image file as uint8 (h, w, 1 or 3), upright; alpha is dropped."""
+    return images.read(terminal.open_image(source)).image
 
 
 # bench, train ------------------------------------------------------------------------------------
@@ -426,14 +430,14 @@ def bench_rd(
     if chosen and (chosen[0] < 1 or chosen[-1] > 100):
         fail(USAGE, f"--qualities must be 1 to 100, got {qualities!r}")
     root = Path(folder)
-    images = sorted(root.iterdir()) if root.is_dir() else [Path(name) for name in terminal.expand([folder])]
-    images = [path for path in images if path.suffix.lower() in report.IMAGE_SUFFIXES][:limit]
-    if not images:
+    paths = sorted(root.iterdir()) if root.is_dir() else [Path(name) for name in terminal.expand([folder])]
+    paths = [path for path in paths if path.suffix.lower() in report.IMAGE_SUFFIXES][:limit]
+    if not paths:
         fail(USAGE, f"no images in {folder}")
     out = output_dir or Path(f"rd-{root.resolve().name if root.is_dir() else 'images'}")
     with terminal.bar() as advance:
         result = report.bench_rd(
-            images, out, codec_names=names, qualities=chosen, processes=processes, threads=threads, fresh=fresh,
+            paths, out, codec_names=names, qualities=chosen, processes=processes, threads=threads, fresh=fresh,
             plot=plot, progress=advance,
         )  # fmt: skip
     if as_json:

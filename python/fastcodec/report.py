@@ -30,6 +30,7 @@ from PIL import Image
 import fastcodec
 from fastcodec import machine, metrics
 from fastcodec.codecs import by_name
+from fastcodec.images import read
 
 #: Rates in bits per pixel over which the headline BD-rate is taken (see `metrics.bd_interval`).
 RATES = (0.15, 1.0)
@@ -168,11 +169,13 @@ def plain(value: Any) -> Any:
 
 
 def read_image(path: Path) -> metrics.Image:
-    """An image file as uint8 (h, w, 3), or (h, w, 1) when it is grey; alpha is dropped."""
+    """An image file as uint8 (h, w, 3), or (h, w, 1) when it is grey, upright; alpha is dropped.
+
+    Raises:
+        TypeError: it has more than 8 bits a channel.
+    """
     with Image.open(path) as opened:
-        grey = opened.mode in ("1", "L", "LA")
-        array = np.asarray(opened.convert("L" if grey else "RGB"))
-    return np.ascontiguousarray(np.atleast_3d(array))
+        return read(opened).image
 
 
 def _shape(image: metrics.Image) -> tuple[int, int, int]:

@@ -181,6 +181,8 @@ def plan(
         stem = "stdin" if source == "-" else _stem(Path(source).name)
         folder = Path(source).parent if output_dir is None else output_dir
         target = folder / (stem + ending) if output is None else Path(output)
+        if source != "-" and target.exists() and target.samefile(source):
+            fail(USAGE, f"{source} would be overwritten by its own output; use --output or --output-dir")
         may_write(target, force, make=output is None)
         if target in targets:
             fail(USAGE, f"two inputs would write {target}; use different --output-dir")
@@ -222,8 +224,14 @@ def opened(target: Path | None) -> Iterator[Any]:
         return
     buffer = io.BytesIO()
     yield buffer
-    sys.stdout.buffer.write(buffer.getvalue())
-    sys.stdout.buffer.flush()
+    rest = buffer.getbuffer()
+    try:
+        while rest:  # with PYTHONUNBUFFERED a full disk takes a part without an error
+            rest = rest[sys.stdout.buffer.write(rest) or 0 :]
+        sys.stdout.buffer.flush()
+    except OSError:  # what is left in the buffer shall not fail once more when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def write(target: Path | None, data: bytes) -> None:
