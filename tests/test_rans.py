@@ -532,6 +532,8 @@ def test_shapes_strides_and_dlpack() -> None:
     np.testing.assert_array_equal(cube.ravel(), symbols)
     strided, strided_index = np.repeat(symbols, 2)[::2], np.repeat(index, 3)[::3]
     assert rans.encode(strided, strided_index) == stream
+    unaligned = np.frombuffer(b"x" + symbols.tobytes(), np.int16, offset=1)
+    assert rans.encode(unaligned, index) == stream
     readonly = symbols.copy()
     readonly.flags.writeable = False
     assert rans.encode(readonly, index) == stream

@@ -219,11 +219,11 @@ def _is_torch(x: object) -> bool:
 def _host(x: Any, name: str) -> tuple[npt.NDArray[Any], Callable[[npt.NDArray[Any]], Any]]:
     """(x as a contiguous NumPy array, not copied if possible; what turns a result into the kind of array x is)."""
     if isinstance(x, np.ndarray):
-        return np.ascontiguousarray(x).reshape(x.shape), lambda a: a
+        return np.require(x, requirements=["C", "A"]), lambda a: a
     if _is_torch(x):
         return x.detach().contiguous().numpy(), sys.modules["torch"].from_numpy
     if hasattr(x, "__dlpack__"):
-        return np.ascontiguousarray(np.from_dlpack(x)), lambda a: a
+        return np.require(np.from_dlpack(x), requirements=["C", "A"]), lambda a: a
     raise TypeError(f"{name} must be a NumPy array, a torch tensor or a DLPack array, got {type(x).__name__}")
 
 
@@ -265,7 +265,7 @@ def scale_index(sigma: Any, tables: Tables | None = None) -> Any:
     if array.dtype not in (np.float32, np.float64):
         raise TypeError(f"sigma must be float32, float64 or int32 (in 1/65536), got {array.dtype}")
     index = np.empty(array.shape, np.uint8)
-    _core.rans_scale_index(np.ascontiguousarray(array, np.float32), thresholds, index)
+    _core.rans_scale_index(np.require(array, np.float32, ["C", "A"]), thresholds, index)
     return back(index)
 
 
