@@ -8,6 +8,7 @@ import contextlib
 import copy
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ import cases
 import interpreter
 import numpy as np
 import pytest
-from fastcodec import _core, packed_model
+from fastcodec import _core, packed_model, rans
 from fastcodec.errors import LimitError, ModelError
 from fastcodec.packed_model import Program
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 AVAILABLE = [name for name, available, _ in _core.backends() if available and name != "cuda"]
@@ -310,6 +312,55 @@ def test_model_file(tmp_path: Path) -> None:
     picture = cases.image(20, 30)
     results = [model.programs["rec1_rgb"].run(picture, level, (20, 30)) for level in range(5)]
     assert len({r.tobytes() for r in results}) == 5
+
+
+def test_compressed_tensors_are_the_same_tensors(tmp_path: Path) -> None:
+    plain = cases.write_model(tmp_path / "plain.safetensors", seed=3)
+    with safe_open(plain, framework="numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        meta = json.loads(file.metadata()["fastcodec"])
+    small = tmp_path / "small.safetensors"
+    packed_model.save(small, meta, tensors)
+    assert small.stat().st_size < plain.stat().st_size
+    with safe_open(small, framework="numpy") as file:
+        assert json.loads(file.metadata()["fastcodec"])["compressed"]
+    picture = cases.image(20, 30)
+    for name in ("rec1_rgb", "rec2_rgb", "com2_rgb"):
+        one, two = (packed_model.load(path).programs[name] for path in (plain, small))
+        size = (int(20 * one.scale), int(30 * one.scale))
+        assert np.array_equal(one.run(picture, 2, size), two.run(picture, 2, size))
+
+
+CODED = np.frombuffer(rans.compress_weights(np.zeros(100, np.int8)), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("compressed", "message"),
+    [
+        ([], "'compressed' must be an object"),
+        ({"other": ["int8", [100]]}, "'compressed' entry 'other' must be"),
+        ({"t": "int8"}, "'compressed' entry 't' must be"),
+        ({"t": ["float32", [100]]}, "'compressed' entry 't' must be"),
+        ({"t": ["int8", [-1]]}, "'compressed' entry 't' must be"),
+        ({"t": ["int8", [True]]}, "'compressed' entry 't' must be"),
+        ({"t": ["int8", [1] * 5]}, "'compressed' entry 't' must be"),
+        ({"t": ["int32", [1 << 28]]}, "'t' takes the tensors beyond"),
+        ({"t": ["int8", [1 << 20, 1 << 20]]}, "'t' takes the tensors beyond"),
+        ({"t": ["int8", [99]]}, "tensor 't': "),
+        ({"t": ["int32", [25]]}, "tensor 't': "),
+    ],
+)
+def test_malformed_compressed_tensors_are_refused(tmp_path: Path, compressed: Any, message: str) -> None:
+    path = write_meta(tmp_path / "m.safetensors", {"compressed": compressed}, {"t": CODED})
+    with pytest.raises(ModelError, match=re.escape(message)):
+        packed_model.load(path)
+
+
+def test_damaged_compressed_tensors_are_refused(tmp_path: Path) -> None:
+    for cut in range(len(CODED)):
+        path = write_meta(tmp_path / "m.safetensors", {"compressed": {"t": ["int8", [100]]}}, {"t": CODED[:cut]})
+        with pytest.raises(ModelError, match="tensor 't'"):
+            packed_model.load(path)
 
 
 def write_meta(path: Path, meta: Any, tensors: dict[str, np.ndarray] | None = None) -> Path:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .errors import ModelError
+from .errors import FormatError, LimitError, ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -235,13 +236,62 @@ def load(path: str | os.PathLike[str], *, backend: str = "") -> PackedModel:
     except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModelError(f"{path.name}: not a readable packed model: {error}") from error
     try:
-        return _from_meta(meta, tensors, digest[:8], path, backend)
+        _require(isinstance(meta, dict), "metadata must be an object")
+        return _from_meta(meta, _expand(meta.get("compressed", {}), tensors), digest[:8], path, backend)
     except ModelError as error:
         raise ModelError(f"{path.name}: {error}") from error
 
 
+def save(path: str | os.PathLike[str], meta: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Writes a model file; each tensor is coded by the range coder where that makes it smaller.
+
+    Args: meta as FORMAT.md says, without "compressed"; tensors int8, uint8 or int32.
+    """
+    from safetensors.numpy import save_file
+
+    from . import rans
+
+    stored, compressed = {}, {}
+    for name, tensor in tensors.items():
+        coded = rans.compress_weights(tensor)
+        small = len(coded) < tensor.nbytes
+        stored[name] = np.frombuffer(coded, np.uint8) if small else np.ascontiguousarray(tensor)
+        if small:
+            compressed[name] = [tensor.dtype.name, list(tensor.shape)]
+    text = json.dumps({**meta, "compressed": compressed}, separators=(",", ":"))
+    save_file(stored, path, metadata={"fastcodec": text})
+
+
+def _expand(compressed: Any, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The tensors as they were before save() coded some of them; sizes are checked before anything is allocated."""
+    from . import rans
+
+    _require(isinstance(compressed, dict), "'compressed' must be an object of name: [dtype, shape]")
+    expanded, total = dict(tensors), 0
+    for name, entry in compressed.items():
+        dtype, shape = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
+        _require(
+            name in tensors
+            and tensors[name].dtype == np.uint8
+            and tensors[name].ndim == 1
+            and dtype in ("int8", "uint8", "int32")
+            and isinstance(shape, list)
+            and len(shape) <= 4
+            and all(type(n) is int and 0 <= n <= MAX_FILE_BYTES for n in shape),
+            f"'compressed' entry {name!r} must be [int8 | uint8 | int32, shape] of a uint8 tensor, got {entry!r}",
+        )
+        assert isinstance(dtype, str)
+        assert isinstance(shape, list)
+        total += math.prod(shape) * np.dtype(dtype).itemsize
+        _require(total <= MAX_FILE_BYTES, f"{name!r} takes the tensors beyond {MAX_FILE_BYTES} bytes")
+        try:
+            expanded[name] = rans.decompress_weights(tensors[name].tobytes(), dtype, shape)
+        except (FormatError, LimitError) as error:
+            raise ModelError(f"tensor {name!r}: {error}") from error
+    return expanded
+
+
 def _from_meta(meta: Any, tensors: dict[str, NDArray[Any]], model_id: bytes, path: Path, backend: str) -> PackedModel:
-    _require(isinstance(meta, dict), "metadata must be an object")
     _require(meta.get("format") == 1, f"format 1 expected, got {meta.get('format')!r}; install a newer fastcodec")
     for key in ("name", "codec", "variant"):
         _require(isinstance(meta.get(key), str), f"'{key}' must be a string")

@@ -10,15 +10,14 @@ layers between.
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn as nn
-from safetensors.torch import save_file
 from torch import Tensor
 
+from .. import packed_model
 from . import networks
 from .layers import PIXEL_STEP, RESIDUAL_STEP, Conv
 
@@ -209,5 +208,4 @@ def export(config: dict[str, Any], nets: dict[str, nn.Module], path: Path) -> No
 def write(p: Packer, path: Path, *, name: str, codec: str, variant: str, card: dict[str, Any]) -> None:
     """Write the packed model file."""
     meta = {"format": 1, "name": name, "codec": codec, "variant": variant, "card": card, "programs": p.programs}
-    tensors = {k: t.contiguous().cpu().clone() for k, t in p.tensors.items()}
-    save_file(tensors, path, metadata={"fastcodec": json.dumps(meta, separators=(",", ":"))})
+    packed_model.save(path, meta, {k: t.contiguous().cpu().numpy() for k, t in p.tensors.items()})
