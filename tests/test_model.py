@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import hashlib
 import json
 import re
@@ -412,6 +413,13 @@ def test_installed_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert default is not None
     assert default.id == b.id
     assert packed_model.default_for("codec-b") is None
+    named = [dataclasses.replace(b, name=f"codec-a-fast-{n}") for n in (2, 10, 9)]
+    monkeypatch.setattr(packed_model, "installed", lambda: {m.name: m for m in [*named, b, a]})
+    newest = packed_model.default_for("codec-a")
+    assert newest is not None
+    assert newest.name == "codec-a-fast-10"
+    monkeypatch.undo()
+    monkeypatch.setenv(packed_model.PATH_VARIABLE, str(tmp_path))
     with pytest.raises(ModelError, match=r"0102030405060708 is needed.*FASTCODEC_MODELS"):
         packed_model.find(bytes(range(1, 9)))
     with pytest.raises(ModelError, match=r"no model named 'x'; installed: .*codec-a-fast"):

@@ -221,6 +221,15 @@ def _parse_json(text: str) -> Any:
 
 def load(path: str | os.PathLike[str], *, backend: str = "") -> PackedModel:
     """Loads and checks a model file. Raises ModelError for anything wrong in it, OSError if it cannot be read."""
+    meta, tensors, model_id = read(path)
+    try:
+        return _from_meta(meta, tensors, model_id, Path(path), backend)
+    except ModelError as error:
+        raise ModelError(f"{Path(path).name}: {error}") from error
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[Any]], bytes]:
+    """What a model file holds: metadata, all tensors and the id; the programs in it are not checked. Raises as load()."""
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
@@ -237,7 +246,7 @@ def load(path: str | os.PathLike[str], *, backend: str = "") -> PackedModel:
         raise ModelError(f"{path.name}: not a readable packed model: {error}") from error
     try:
         _require(isinstance(meta, dict), "metadata must be an object")
-        return _from_meta(meta, _expand(meta.get("compressed", {}), tensors), digest[:8], path, backend)
+        return meta, _expand(meta.get("compressed", {}), tensors), digest[:8]
     except ModelError as error:
         raise ModelError(f"{path.name}: {error}") from error
 
@@ -350,6 +359,13 @@ def by_name(name: str) -> PackedModel:
 
 
 def default_for(codec: str) -> PackedModel | None:
-    """The model to use for a codec where none is named: variant `fast` first, then the first by name; None if none."""
-    models = sorted((m for m in installed().values() if m.codec == codec), key=lambda m: (m.variant != "fast", m.name))
-    return models[0] if models else None
+    """The model to use for a codec where none is named: variant `fast` first, then the newest; None if none.
+
+    Names end in a version: `jpeg-fast-2` is newer than `jpeg-fast-1`, which stays for the files that it wrote.
+    """
+
+    def order(model: PackedModel) -> tuple[bool, int, str]:
+        version = model.name.rpartition("-")[2]
+        return model.variant != "fast", -int(version) if version.isdecimal() else 0, model.name
+
+    return min((m for m in installed().values() if m.codec == codec), key=order, default=None)
