@@ -7,7 +7,9 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import os
 import struct
+import subprocess
 import sys
 from types import ModuleType
 from typing import Any
@@ -403,6 +405,26 @@ def test_noise_is_coded_at_every_quality(codec: Codec) -> None:
     from PIL import ImageFile
 
     assert ImageFile.MAXBLOCK == 65536
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_process_forked_while_another_thread_encodes_can_encode() -> None:
+    code = """
+import importlib, os, signal
+import numpy as np
+from PIL import ImageFile
+table = importlib.import_module("fastcodec.codecs")
+with table._room(1 << 20):
+    table._room_lock.acquire()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        table.CODECS["jpeg"].encode(np.zeros((8, 8, 3), np.uint8), 50)
+        os._exit(int(ImageFile.MAXBLOCK != 65536))
+    table._room_lock.release()
+raise SystemExit(os.waitpid(child, 0)[1])
+"""
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], timeout=120, check=False).returncode == 0
 
 
 def _avif_with(head: bytes, data: bytes, before: bytes = b"") -> bytes:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -213,6 +214,21 @@ def _room(n_bytes: int) -> Iterator[None]:
 _room_lock = threading.Lock()
 _room_users: list[int] = []
 _room_before: list[int] = []
+
+
+def _forget_rooms() -> None:
+    """In a forked child: the threads that had the lock or some room are not there."""
+    global _room_lock
+    _room_lock = threading.Lock()
+    _room_users.clear()
+    if _room_before:
+        from PIL import ImageFile
+
+        ImageFile.MAXBLOCK = _room_before.pop()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_rooms)
 
 
 def _encode_jpeg(image: Image, quality: int, subsampling: str, options: Options) -> bytes:
