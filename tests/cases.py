@@ -148,6 +148,26 @@ def network_f(width: int = 32, blocks: int = 8, seed: int = 0) -> tuple[dict[str
     return b.program(y), b.tensors
 
 
+def network_fast(width: int = 32, blocks: int = 4) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The fast RecCNN as it ships: residual blocks of two convolutions, the second adds the block's input."""
+    b = ProgramBuilder(3, (10, 50, 90), seed=width)
+    x = b.conv(b.phase(b.unshuffle("image"), planes=2), width)
+    for _ in range(blocks):
+        x = b.conv(b.conv(x, width), width, add=x)
+    y = b.residual(b.shuffle(b.conv(x, 12, dtype="i16")), "image")
+    return b.program(y), b.tensors
+
+
+def network_paper(widths: tuple[int, ...] = (64,) * 19) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The paper's RecCNN: a plain chain at full size."""
+    b = ProgramBuilder(3)
+    x = "image"
+    for width in widths:
+        x = b.conv(x, width)
+    y = b.residual(b.conv(x, 3, dtype="i16"), "image")
+    return b.program(y), b.tensors
+
+
 def write_model(path: Path, codec: str = "jpeg", *, variant: str = "random", width: int = 16, blocks: int = 2,
                 levels: tuple[int, ...] = (10, 30, 50, 70, 90), seed: int = 0) -> Path:  # fmt: skip
     """Writes a packed model with random weights, shaped like the shipped ones (rec1, com2, rec2, each rgb and grey)."""

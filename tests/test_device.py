@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import cases
 import interpreter
 import numpy as np
@@ -100,20 +98,10 @@ def test_one_convolution(kernel: int, stride: int, extreme: bool) -> None:
         np.testing.assert_array_equal(got, program.run(picture, 0, size))
 
 
-def shipped(width: int = 32, blocks: int = 4) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The fast RecCNN: residual blocks of two convolutions, the second adds the block's input."""
-    b = cases.ProgramBuilder(3, (10, 50, 90), seed=width)
-    x = b.conv(b.phase(b.unshuffle("image"), planes=2), width)
-    for _ in range(blocks):
-        x = b.conv(b.conv(x, width), width, add=x)
-    y = b.residual(b.shuffle(b.conv(x, 12, dtype="i16")), "image")
-    return b.program(y), b.tensors
-
-
 @pytest.mark.parametrize("index", EMULATED)
 def test_fast_network(index: int) -> None:
     """Fused layers with residual adds, over tile borders and image borders; sizes that are no multiple of anything."""
-    program = Program(*shipped())
+    program = Program(*cases.network_fast())
     chosen = [step for step in steps(program, index) if "32 x" in step]
     assert chosen == (["row_pairs32 x 5", "row_pairs32 x 4"] if index in SM_90A else ["chain32 x 5", "chain32 x 5"])
     for height, width in [(1, 2), (5, 131), (110, 113)]:
@@ -125,12 +113,7 @@ def test_fast_network(index: int) -> None:
 @pytest.mark.parametrize("index", [0, *SM_90A])
 def test_paper_network(index: int) -> None:
     """Two layers of 64 channels a kernel, over tile borders and image borders."""
-    b = cases.ProgramBuilder(3, seed=1)
-    x = b.conv("image", 64)
-    for width in (64, 64, 48, 37):
-        x = b.conv(x, width)
-    y = b.residual(b.conv(x, 3, dtype="i16"), "image")
-    program = Program(b.program(y), b.tensors)
+    program = Program(*cases.network_paper(widths=(64, 64, 64, 48, 37)))
     assert steps(program, index).count("pair64 x 2") == (2 if index in SM_90A else 0)
     for height, width in [(1, 2), (33, 65), (61, 94)]:
         picture = cases.image(height, width, seed=height)
@@ -154,7 +137,7 @@ def test_chains_with_other_adds() -> None:
 
 def test_workspace() -> None:
     """The caller's memory gives the same result; one byte of it less or more is never touched."""
-    program = Program(*shipped(blocks=1))
+    program = Program(*cases.network_fast(blocks=1))
     native = _core.DeviceProgram(program.native, "emulator", 0)
     picture, size = cases.image(30, 34), (30, 34)
     n_bytes = native.workspace_bytes(size, size, size)
@@ -165,6 +148,26 @@ def test_workspace() -> None:
     np.testing.assert_array_equal(out, program.run(picture, 1, size))
     assert (memory[:start] == 0x5A).all()
     assert (memory[start + n_bytes :] == 0x5A).all()
+
+
+def test_calls_that_come_again() -> None:
+    """They are replayed from a graph: with new pixels at the old address, among calls that differ."""
+    program = Program(*cases.network_fast(width=8, blocks=1))
+    size = (20, 24)
+    picture, out = cases.image(*size), np.empty((*size, 3), np.uint8)
+    native = _core.DeviceProgram(program.native, "emulator", 0)
+    memory = np.empty(native.workspace_bytes(size, size, size) + 256, np.uint8)
+    workspace = memory.ctypes.data + -memory.ctypes.data % 256
+    for turn in range(12):
+        picture[:] = cases.image(*size, seed=turn)
+        for level in range(3):
+            for own in (0, workspace):
+                out[:] = 0
+                native.run(picture.ctypes.data, size, out.ctypes.data, level, size, (0, 0), size, workspace=own)
+                np.testing.assert_array_equal(out, program.run(picture, level, size))
+        other = cases.image(*size, seed=turn)  # at another address, perhaps: at most 8 calls are kept
+        native.run(other.ctypes.data, size, out.ctypes.data, turn % 3, size, (0, 0), size)
+        np.testing.assert_array_equal(out, program.run(other, turn % 3, size))
 
 
 def test_device_errors() -> None:
@@ -203,6 +206,24 @@ def test_cuda_says_why_not() -> None:
     program = Program(*cases.network_f(width=8, blocks=1))
     with pytest.raises(BackendError, match="use device='cpu'"):
         program.run_device(1, (16, 16), 1, 0, (16, 16))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("height", [37, 130])
+@pytest.mark.parametrize("network", ["fast", "paper"])
+def test_gpu_small_networks(network: str, height: int) -> None:
+    """What compute-sanitizer runs; the later calls are replays of a graph."""
+    torch = pytest.importorskip("torch")
+    program = Program(*(cases.network_fast() if network == "fast" else cases.network_paper(widths=(64,) * 6)))
+    size = (height, 141)
+    image = torch.zeros((*size, 3), dtype=torch.uint8, device="cuda")
+    out = torch.empty_like(image)
+    stream = torch.cuda.current_stream().cuda_stream
+    for turn in range(4):
+        picture = cases.image(*size, seed=turn)
+        image.copy_(torch.from_numpy(picture))
+        program.run_device(image.data_ptr(), size, out.data_ptr(), 0, size, stream=stream)
+        np.testing.assert_array_equal(out.cpu().numpy(), program.run(picture, 0, size))
 
 
 @pytest.mark.gpu

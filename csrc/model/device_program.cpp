@@ -22,6 +22,8 @@ using cuda::ImageOp;
 using cuda::ImageView;
 
 constexpr size_t kAlign = 256;      // of values in the workspace
+constexpr size_t kMaxGraphs = 8;    // also calls that are only noted
+constexpr size_t kMaxGraphWorkspace = 256 << 20;
 constexpr int kChannelBlock = 64;   // rows of the level tables are padded to this
 
 // Device memory, given back to the stream at the end.
@@ -106,6 +108,20 @@ struct DeviceProgram::Layout {
   size_t n_bytes;
 };
 
+// A call, and what replays it once it has come again.
+struct DeviceProgram::Graph {
+  RunArgs args;
+  void* workspace;
+  void* graph;
+  void* own_workspace;
+
+  bool is(const RunArgs& a, const void* w) const {
+    return w == workspace && a.image == args.image && a.out == args.out && a.height == args.height && a.width == args.width &&
+           a.level == args.level && a.out_height == args.out_height && a.out_width == args.out_width && a.x == args.x &&
+           a.y == args.y && a.n_cols == args.n_cols && a.n_rows == args.n_rows;
+  }
+};
+
 DeviceProgram::DeviceProgram(std::shared_ptr<const Program> program, const Device& device, int index)
     : program_(std::move(program)), device_(device), index_(index), tables_(program_->ops().size()) {
   const CurrentDevice current(device_, index_);
@@ -123,6 +139,7 @@ DeviceProgram::~DeviceProgram() {
   try {
     const CurrentDevice current(device_, index_);
     device_.wait();  // for kernels that still read the tables
+    for (Graph& graph : graphs_) release_graph(graph);
     release_tables();
   } catch (const Error&) {
     // The device is gone, and its memory with it.
@@ -273,23 +290,60 @@ void DeviceProgram::launch(const DeviceStep& step, const Layout& layout, const R
 void DeviceProgram::run(const RunArgs& args, void* stream, void* workspace) const {
   check_run(*program_, args);
   const CurrentDevice current(device_, index_);
-  Layout places = layout(args);
+  const Layout places = layout(args);
   if (args.max_memory_bytes && places.n_bytes > args.max_memory_bytes) {
     throw Error(ErrorCode::kLimit, "device memory of " + std::to_string(places.n_bytes) + " bytes is more than the limit of " +
                                        std::to_string(args.max_memory_bytes) + "; decode regions, or raise the limit");
   }
+  if (run_as_graph(args, places, stream, workspace)) return;
   std::unique_ptr<Buffer> own;
   if (!workspace && places.n_bytes) {
     own = std::make_unique<Buffer>(device_, places.n_bytes, stream);
     workspace = own->data();
   }
-  for (size_t i = 0; i < places.views.size(); ++i) {
-    if (!places.in_workspace[i]) continue;
-    places.views[i].data = static_cast<uint8_t*>(workspace) + reinterpret_cast<size_t>(places.views[i].data);
+  launch_all(places, workspace, args, stream);
+}
+
+void DeviceProgram::launch_all(const Layout& layout, void* workspace, const RunArgs& args, void* stream) const {
+  Layout placed = layout;
+  for (size_t i = 0; i < placed.views.size(); ++i) {
+    if (!placed.in_workspace[i]) continue;
+    placed.views[i].data = static_cast<uint8_t*>(workspace) + reinterpret_cast<size_t>(placed.views[i].data);
   }
   for (size_t s = 0; s < steps_.size(); ++s) {
-    if (places.launched[s]) launch(steps_[s], places, args, stream);
+    if (placed.launched[s]) launch(steps_[s], placed, args, stream);
   }
+}
+
+void DeviceProgram::release_graph(Graph& graph) const {
+  if (graph.graph) device_.drop(graph.graph);
+  if (graph.own_workspace) device_.release(graph.own_workspace, nullptr);
+}
+
+// Launches of one graph wait for each other, whatever their streams, so its workspace is safe.
+bool DeviceProgram::run_as_graph(const RunArgs& args, const Layout& layout, void* stream, void* workspace) const {
+  const std::lock_guard<std::mutex> lock(graphs_mutex_);
+  const auto found = std::find_if(graphs_.begin(), graphs_.end(), [&](const Graph& g) { return g.is(args, workspace); });
+  if (found == graphs_.end()) {
+    if (graphs_.size() == kMaxGraphs) {
+      if (graphs_.front().graph) device_.wait();  // for replays under way
+      release_graph(graphs_.front());
+      graphs_.erase(graphs_.begin());
+    }
+    graphs_.push_back({args, workspace, nullptr, nullptr});
+    return false;
+  }
+  std::rotate(found, found + 1, graphs_.end());
+  Graph& call = graphs_.back();
+  if (device_.is_recording(stream)) return false;
+  if (!call.graph) {
+    if (!workspace && layout.n_bytes > kMaxGraphWorkspace) return false;
+    if (!workspace && layout.n_bytes && !call.own_workspace) call.own_workspace = device_.allocate(layout.n_bytes, stream);
+    void* memory = workspace ? workspace : call.own_workspace;
+    call.graph = device_.capture([&](void* recorder) { launch_all(layout, memory, args, recorder); });
+  }
+  device_.replay(call.graph, stream);
+  return true;
 }
 
 }  // namespace fastcodec

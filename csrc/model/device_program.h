@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,9 @@ class DeviceProgram {
   // args.image and args.out are device memory; n_threads is not used. Returns when all work is in the stream. `workspace`:
   // workspace_bytes of device memory aligned to 256, which later work in the same stream may use again; null: one
   // allocation in the order of the stream. Throws kValue, kLimit, kBackend or std::bad_alloc; nothing leaks.
+  //
+  // Calls with the same arguments and addresses are replayed as one graph from the second on; a few graphs are kept, each with
+  // a workspace of its own if the caller gives none.
   void run(const RunArgs& args, void* stream, void* workspace = nullptr) const;
 
  private:
@@ -52,11 +56,15 @@ class DeviceProgram {
     void* table = nullptr;
   };
   struct Layout;
+  struct Graph;
 
   void* upload(const void* data, size_t n_bytes);
   void upload_step(const DeviceStep& step);
   void release_tables() noexcept;
   Layout layout(const RunArgs& args) const;
+  void launch_all(const Layout& layout, void* workspace, const RunArgs& args, void* stream) const;
+  bool run_as_graph(const RunArgs& args, const Layout& layout, void* stream, void* workspace) const;
+  void release_graph(Graph& graph) const;
   void launch(const DeviceStep& step, const Layout& layout, const RunArgs& args, void* stream) const;
   const int32_t* level_row(const void* table, size_t n_rows, int channels, int level) const;
 
@@ -67,6 +75,8 @@ class DeviceProgram {
   std::vector<DeviceStep> steps_;
   std::vector<Tables> tables_;  // one for each operation
   std::vector<void*> owned_;
+  mutable std::mutex graphs_mutex_;
+  mutable std::vector<Graph> graphs_;  // latest last; the first time that a call is seen it is only noted
 };
 
 }  // namespace fastcodec

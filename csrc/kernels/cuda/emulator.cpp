@@ -4,8 +4,11 @@
 // The kernel bodies compiled for the CPU, so that the tests run them without a GPU.
 #include <algorithm>
 #include <cstring>
+#include <functional>
+#include <memory>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "common/error.h"
 #include "kernels/cuda/emulate.h"
@@ -43,14 +46,22 @@ constexpr ConvBlock kConvBlocks[3][2] = {{conv_block<1, false>, conv_block<1, tr
 void* allocate(size_t n_bytes, void*) { return ::operator new(n_bytes, std::align_val_t{256}); }
 void release(void* data, void*) { ::operator delete(data, std::align_val_t{256}); }
 void upload(void* to, const void* from, size_t n_bytes, void*) { std::memcpy(to, from, n_bytes); }
-void launch(const ImageJob& job, void*) { kRuns[static_cast<int>(job.op)](job); }
 
-void launch_conv(const ConvJob& job, void*) {
+// A graph is a list of launches.
+using Graph = std::vector<std::function<void()>>;
+thread_local Graph* recorder = nullptr;
+template <class Job>
+void run_or_record(void (*run)(const Job&), const Job& job) {
+  if (recorder) recorder->push_back([=] { run(job); });
+  else run(job);
+}
+
+void run_conv(const ConvJob& job) {
   const ConvBlock block = kConvBlocks[job.n_tiles / 2][job.in.type == Dtype::kI8];
   emulate::launch(conv_grid_x(job), conv_grid_y(job), kConvThreads, conv_shared_bytes(job), order(), [&] { block(job); });
 }
 
-void launch_fused(const FusedJob& job, void*) {
+void run_fused(const FusedJob& job) {
   switch (job.kernel) {
     case FusedKernel::kChain32:
       emulate::launch(chain_grid(job), 1, kChainThreads, chain_shared_bytes(job.side), order(), [&] { chain_block(job); });
@@ -65,6 +76,23 @@ void launch_fused(const FusedJob& job, void*) {
   }
 }
 
+void launch(const ImageJob& job, void*) { run_or_record(kRuns[static_cast<int>(job.op)], job); }
+void launch_conv(const ConvJob& job, void*) { run_or_record(run_conv, job); }
+void launch_fused(const FusedJob& job, void*) { run_or_record(run_fused, job); }
+
+void* capture(const std::function<void(void*)>& work) {
+  auto graph = std::make_unique<Graph>();
+  recorder = graph.get();
+  work(nullptr);
+  recorder = nullptr;
+  return graph.release();
+}
+void replay(void* graph, void*) {
+  for (const auto& run : *static_cast<Graph*>(graph)) run();
+}
+void drop(void* graph) { delete static_cast<Graph*>(graph); }
+bool is_recording(void*) { return false; }
+
 void wait() {}
 
 int use(int index) {
@@ -78,7 +106,8 @@ int use(int index) {
 
 DeviceLimits limits() { return kKinds[current / emulate::kOrders]; }
 
-const Device kDevice = {"emulator", allocate, release, upload, launch, launch_conv, launch_fused, wait, use, limits};
+const Device kDevice = {"emulator", allocate, release, upload, launch, launch_conv, launch_fused, wait, use, limits,
+                        capture,    replay,   drop,    is_recording};
 
 }  // namespace
 

@@ -1,5 +1,8 @@
 // SPDX-FileCopyrightText: 2026 fastcodec authors
 // SPDX-License-Identifier: Apache-2.0
+#include <map>
+#include <memory>
+#include <mutex>
 #include <string>
 
 #include "kernels/cuda/conv_ops.h"
@@ -29,9 +32,30 @@ constexpr Kernel kKernels[kImageOps] = {
     image_kernel<ImageOp::kBicubicDown2>, image_kernel<ImageOp::kResidual>,
 };
 
+// Stream-ordered memory of the current device that keeps up to kKeptBytes between runs.
+constexpr uint64_t kKeptBytes = 256 << 20;
+cudaMemPool_t memory_pool() {
+  static std::mutex mutex;
+  static std::map<int, cudaMemPool_t> pools;
+  int device = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto found = pools.find(device);
+  if (found != pools.end()) return found->second;
+  cudaMemPoolProps properties{};
+  properties.allocType = cudaMemAllocationTypePinned;
+  properties.location.type = cudaMemLocationTypeDevice;
+  properties.location.id = device;
+  cudaMemPool_t pool = nullptr;
+  check(cudaMemPoolCreate(&pool, &properties), "cudaMemPoolCreate");
+  uint64_t kept = kKeptBytes;
+  check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept), "cudaMemPoolSetAttribute");
+  return pools[device] = pool;
+}
+
 void* allocate(size_t n_bytes, void* stream) {
   void* data = nullptr;
-  check(cudaMallocAsync(&data, n_bytes, static_cast<cudaStream_t>(stream)), "cudaMallocAsync");
+  check(cudaMallocFromPoolAsync(&data, n_bytes, memory_pool(), static_cast<cudaStream_t>(stream)), "cudaMallocFromPoolAsync");
   return data;
 }
 
@@ -48,6 +72,39 @@ void launch(const ImageJob& job, void* stream) {
   const dim3 block(kBlockX, kBlockY);
   kKernels[static_cast<int>(job.op)]<<<grid, block, 0, static_cast<cudaStream_t>(stream)>>>(job);
   check(cudaGetLastError(), "image_kernel");
+}
+
+void* capture(const std::function<void(void*)>& work) {
+  cudaStream_t stream = nullptr;
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t ready = nullptr;
+  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+  const std::unique_ptr<CUstream_st, cudaError_t (*)(cudaStream_t)> stream_owner(stream, cudaStreamDestroy);
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+  try {
+    work(stream);
+  } catch (...) {
+    cudaStreamEndCapture(stream, &graph);
+    if (graph) cudaGraphDestroy(graph);
+    cudaGetLastError();
+    throw;
+  }
+  check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
+  const cudaError_t status = cudaGraphInstantiate(&ready, graph, 0);
+  cudaGraphDestroy(graph);
+  check(status, "cudaGraphInstantiate");
+  return ready;
+}
+void replay(void* graph, void* stream) {
+  check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), static_cast<cudaStream_t>(stream)), "cudaGraphLaunch");
+}
+void drop(void* graph) { cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)); }
+
+bool is_recording(void* stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  const bool known = cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &status) == cudaSuccess;
+  if (!known) cudaGetLastError();
+  return !known || status != cudaStreamCaptureStatusNone;
 }
 
 void wait() { cudaDeviceSynchronize(); }
@@ -80,7 +137,8 @@ DeviceLimits limits() {
           attribute(cudaDevAttrMultiProcessorCount)};
 }
 
-const Device kDevice = {"cuda", allocate, release, upload, launch, launch_conv, launch_fused, wait, use, limits};
+const Device kDevice = {"cuda", allocate, release, upload, launch, launch_conv, launch_fused, wait, use, limits,
+                        capture, replay,  drop,    is_recording};
 
 }  // namespace
 

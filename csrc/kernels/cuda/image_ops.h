@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <functional>
+
 #include "kernels/kernels.h"
 
 namespace fastcodec::cuda {
@@ -127,6 +129,14 @@ struct Device {
   int (*use)(int index);
   // Of the current device.
   DeviceLimits (*limits)();
+  // Runs `work` with a stream that only records what is launched there, and returns that as a graph, for replay() in any stream.
+  // `work` may not allocate.
+  void* (*capture)(const std::function<void(void* stream)>& work);
+  void (*replay)(void* graph, void* stream);
+  // After all its work is done.
+  void (*drop)(void* graph);
+  // Is the caller recording this stream? Then nothing may be replayed there.
+  bool (*is_recording)(void* stream);
 };
 
 // The CUDA devices; kBackend in a build without CUDA or where none can be used.

@@ -1,0 +1,161 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""Networks F (fast RecCNN) and P (paper RecCNN) on a GPU: whole and by kernel, beside torch.
+
+    python bench/bench_gpu.py --json FILE       (bench/gpu_check.sh runs it after the tests)
+
+Each network is first compared with the CPU. Times are medians of CUDA events, from an image in device memory to the
+result in device memory; kernels by torch's profiler. Peers in the same run: the same layers in torch bf16
+channels_last, and torch's int8 matrix product as what the GPU reaches (`int8 peak`). Without a GPU it says so and
+reports the steps only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timing
+from fastcodec import _core
+from fastcodec.packed_model import Program
+
+SIZES = {"1 MP": (1024, 1024), "8 MP": (2304, 3456)}
+GOALS_US_PER_MP = {"F": 80.0, "P": 1900.0}
+
+
+def networks() -> dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    import sys
+
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    import cases
+
+    return {"F": cases.network_fast(), "P": cases.network_paper()}
+
+
+def microseconds(torch: Any, call: Callable[[], object], repeats: int = 9, calls: int = 5) -> float:
+    """Median time of one call by events, several calls between two events."""
+    for _ in range(3):
+        call()
+    times = []
+    for _ in range(repeats):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        for _ in range(calls):
+            call()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end) * 1e3 / calls)
+    return statistics.median(times)
+
+
+def int8_peak(torch: Any) -> float:
+    """Operations a second of an int8 matrix product of side 8192."""
+    a, b = (torch.randint(-64, 64, (8192, 8192), dtype=torch.int8, device="cuda") for _ in range(2))
+    return float(2 * 8192**3 / microseconds(torch, lambda: torch._int_mm(a, b.t())) * 1e6)
+
+
+def torch_bf16(torch: Any, spec: dict[str, Any], tensors: dict[str, np.ndarray], size: tuple[int, int]) -> float:
+    """The convolutions of the network alone, eager, at the size at which they run."""
+    layers = []
+    for op in spec["ops"]:
+        if op["op"] == "conv":
+            out, kernel, _, inputs = tensors[op["weight"]].shape
+            layers += [torch.nn.Conv2d(inputs, out, kernel, padding=kernel // 2), torch.nn.ReLU()]
+    half = any(op["op"] == "pixel_unshuffle" for op in spec["ops"])
+    model = torch.nn.Sequential(*layers).cuda().bfloat16().to(memory_format=torch.channels_last)
+    h, w = (n // 2 if half else n for n in size)
+    x = torch.rand(1, layers[0].in_channels, h, w, device="cuda", dtype=torch.bfloat16)
+    x = x.to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        return microseconds(torch, lambda: model(x), repeats=5, calls=2)
+
+
+def kernels_of(torch: Any, call: Callable[[], object]) -> dict[str, float]:
+    """Microseconds of each kernel of one call."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        for _ in range(5):
+            call()
+        torch.cuda.synchronize()
+    return {event.key: event.device_time_total / 5 for event in profile.key_averages() if "kernel" in event.key}
+
+
+def measure(torch: Any) -> dict[str, Any]:
+    peak = int8_peak(torch)
+    result: dict[str, Any] = {"device": torch.cuda.get_device_name(), "int8_peak_tops": peak / 1e12, "networks": []}
+    for name, (spec, tensors) in networks().items():
+        program = Program(spec, tensors)
+        steps = _core.DeviceProgram(program.native, "cuda", 0).steps
+        for label, size in SIZES.items():
+            picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+            image = torch.from_numpy(picture).cuda()
+            got = program.run_torch(image, 0, size).cpu().numpy()
+            if label == "1 MP":
+                np.testing.assert_array_equal(got, program.run(picture, 0, size))
+            out = torch.empty_like(image)
+            stream = torch.cuda.current_stream().cuda_stream
+            call = lambda: program.run_device(image.data_ptr(), size, out.data_ptr(), 0, size, stream=stream)  # noqa: B023, E731
+            us = microseconds(torch, call)
+            pixels = size[0] * size[1] / 1e6
+            rate = 2 * program.native.macs(*size) / us * 1e6
+            result["networks"].append(
+                {
+                    "network": name, "size": label, "us_per_mp": us / pixels, "goal_us_per_mp": GOALS_US_PER_MP[name],
+                    "tops": rate / 1e12, "of_int8_peak": rate / peak, "steps": steps,
+                    "torch_bf16_us_per_mp": torch_bf16(torch, spec, tensors, size) / pixels,
+                    "kernels_us": kernels_of(torch, call),
+                }
+            )  # fmt: skip
+    return result
+
+
+def table(result: dict[str, Any]) -> str:
+    lines = [f"{'step':<14} {'result':<12} {'s':>5}  last line"]
+    lines += [f"{s['step']:<14} {s['result']:<12} {s['seconds']:>5}  {s['text'][:90]}" for s in result["steps"]]
+    if not result["device"]:
+        return "\n".join([*lines, "", f"NO GPU: {result['no_gpu']}"])
+    lines += ["", f"{result['device']}; int8 matrix product {result['int8_peak_tops']:.0f} TOPS", ""]
+    lines.append(
+        f"{'network':<8} {'size':<6} {'us/MP':>9} {'goal':>7} {'TOPS':>7} {'of peak':>8} {'torch bf16 us/MP':>17}"
+    )
+    for n in result["networks"]:
+        lines.append(
+            f"{n['network']:<8} {n['size']:<6} {n['us_per_mp']:>9.1f} {n['goal_us_per_mp']:>7.0f} {n['tops']:>7.1f} "
+            f"{n['of_int8_peak']:>8.1%} {n['torch_bf16_us_per_mp']:>17.1f}"
+        )
+        lines += [
+            f"    {us:>9.1f} us  {kernel[:90]}" for kernel, us in sorted(n["kernels_us"].items(), key=lambda k: -k[1])
+        ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--json", type=Path, help="where the results go")
+    parser.add_argument(
+        "--steps", type=Path, help="name, result, seconds and last line of what ran before, tab-separated"
+    )
+    options = parser.parse_args()
+    steps = []
+    for line in options.steps.read_text().splitlines() if options.steps else []:
+        name, outcome, seconds, text = line.split("\t", 3)
+        steps.append({"step": name, "result": outcome, "seconds": int(seconds), "text": text})
+    reason = next(reason for name, _, reason in _core.backends() if name == "cuda")
+    result: dict[str, Any] = {"steps": steps, "build": _core.build_info(), **timing.machine(), "device": None}
+    if reason:
+        result["no_gpu"] = reason
+    else:
+        import torch
+
+        result.update(measure(torch))
+    print(table(result))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
