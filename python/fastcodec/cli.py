@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import importlib
 import importlib.util
+import json
 import os
 import signal
 import sys
@@ -445,6 +446,47 @@ def bench_rd(
         return
     terminal.print_bd(result)
     print(f"written: {out / 'rd.json'}, {out / 'rd.md'}" + (f", {out / 'rd.png'}" if plot else ""))
+
+
+@bench.command("networks")
+def bench_networks(
+    name: Annotated[
+        list[str] | None,
+        typer.Option("-n", "--network", help="P, F, D or a model's name; repeat for several. Default: all."),
+    ] = None,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Size of the image.")] = "768x512",
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Calls of each engine.")] = 7,
+    peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Also time other engines (extra: bench).")] = True,
+    output_dir: Annotated[Path | None, typer.Option("-d", "--output-dir", help="For networks.json and .md.")] = None,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of every engine.")] = 1,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Speed of the integer networks beside torch, onnxruntime and OpenVINO: times, GMAC/s, memory."""
+    measuring = importlib.import_module("fastcodec.bench_networks")
+    sides = [int(side) for side in size.lower().split("x") if side.isdigit()]
+    if len(sides) != 2 or any(side < 4 or side % 4 or side > 1 << 15 for side in sides):
+        fail(USAGE, f"--size must be WIDTHxHEIGHT in multiples of 4 up to {1 << 15}, got {size!r}")
+    try:
+        networks = measuring.choose(name)
+    except ValueError as error:
+        fail(USAGE, f"--network: {error}")
+    files = [output_dir / f"networks.{ending}" for ending in ("json", "md")] if output_dir else []
+    for path in files:
+        terminal.may_write(path, force, make=True)
+    with terminal.status() as say:
+        result = measuring.bench(
+            networks, size=(sides[1], sides[0]), threads=threads, repeats=repeats, peers=peers, progress=say
+        )
+    text = measuring.markdown(result)
+    if output_dir:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        for path, content in zip(files, (json.dumps(result, indent=1) + "\n", text), strict=True):
+            machine.write_text(path, content)
+    if as_json:
+        terminal.print_json(result)
+    else:
+        print(text + "".join(f"written: {path}\n" for path in files), end="")
 
 
 @app.command()

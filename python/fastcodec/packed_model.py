@@ -229,7 +229,7 @@ def load(path: str | os.PathLike[str], *, backend: str = "") -> PackedModel:
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[Any]], bytes]:
-    """What a model file holds: metadata, all tensors and the id; the programs in it are not checked. Raises as load()."""
+    """Metadata, all tensors and the id of a model file; the programs in it are not checked. Raises as load()."""
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
