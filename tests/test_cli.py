@@ -20,6 +20,7 @@ import cases
 import fastcodec
 import numpy as np
 import pytest
+from fastcodec import container
 from PIL import Image
 
 OK, BAD_DATA, USAGE, MISSING, SYSTEM = 0, 1, 2, 3, 4
@@ -313,6 +314,26 @@ def test_metadata_and_alpha_travel(tmp_path: Path) -> None:
         assert back.getexif()[0x010E] == "a description"
     done("encode", "a.png", "--no-metadata", "-o", "bare.fcd", cwd=tmp_path)
     assert fastcodec.info((tmp_path / "bare.fcd").read_bytes()).metadata_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("ending", "metadata"),
+    [
+        ("png", {"xmp": "\ufeff<x/>".encode("utf-16")}),
+        ("tif", {"exif": b"garbage"}),
+        ("tif", {"exif": b"II*\0"}),
+        ("tif", {"exif": b"MM\0*\0\0\0\x08\0\x01\x87\x69\0\x04\0\0\0\x01\0\0\0\x08\0\0\0\x08"}),
+    ],
+)
+def test_metadata_that_the_output_cannot_hold_does_not_lock_the_picture(
+    tmp_path: Path, ending: str, metadata: dict[str, bytes]
+) -> None:
+    plain = fastcodec.encode(picture())
+    stream = container.read(plain, fastcodec.Limits())
+    (tmp_path / "a.fcd").write_bytes(container.write_fcd(stream.header, bytes(stream.payload), None, metadata))
+    result = run("decode", "a.fcd", "--format", ending, cwd=tmp_path)
+    assert (result.returncode, b"cannot hold its metadata, left out" in result.stderr) == (OK, True), result
+    assert np.array_equal(pixels(tmp_path / f"a.{ending}"), fastcodec.decode(plain))
 
 
 def test_networks_through_a_model(tmp_path: Path) -> None:

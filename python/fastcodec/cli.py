@@ -220,7 +220,7 @@ def decode(
         picture = fastcodec.decode(data, out="pil", region=part, strict=strict, limits=limits, threads=threads)
         kind, options = OUTPUT_FORMATS[target.suffix.lower() if target else ending]
         with terminal.opened(target) as file:
-            picture.save(file, kind, **options, **_kept_metadata(picture, kind))
+            terminal.save_picture(picture, file, kind, options, source)
         return {"width": picture.width, "height": picture.height, "mode": picture.mode}
 
     def line(row: Json) -> str:
@@ -264,26 +264,6 @@ def _need_codec_of(data: bytes) -> None:
     name = fastcodec.info(data).codec
     if name in CODECS:
         terminal.need_codec(name)
-
-
-def _kept_metadata(picture: Any, kind: str) -> Json:
-    """ICC, EXIF and XMP of a decoded image as options of Pillow's save."""
-    kept = {name: picture.info[name] for name in ("icc_profile", "exif", "xmp") if picture.info.get(name)}
-    if kind in ("BMP", "PPM"):
-        return {}
-    xmp = kept.get("xmp")
-    if kind == "PNG" and xmp is not None:
-        from PIL.PngImagePlugin import PngInfo
-
-        del kept["xmp"]
-        kept["pnginfo"] = PngInfo()
-        kept["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8") if isinstance(xmp, bytes) else xmp)
-    if kind == "TIFF" and xmp is not None:
-        from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-        kept["tiffinfo"] = ImageFileDirectory_v2()
-        kept["tiffinfo"][700] = kept.pop("xmp")
-    return kept
 
 
 # info, verify ------------------------------------------------------------------------------------

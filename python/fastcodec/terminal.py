@@ -287,6 +287,42 @@ def open_image(source: str) -> Image:
         fail(BAD_DATA, f"damaged image: {error}")
 
 
+def save_picture(picture: Image, file: Any, kind: str, options: Json, source: str) -> None:
+    """Writes a decoded picture; metadata that the format cannot hold is left out, with a word on stderr."""
+    start = file.tell()
+    try:
+        picture.save(file, kind, **options, **_kept_metadata(picture, kind))
+    except Exception as error:  # of many kinds, as the metadata is whatever the encoder was given
+        if not picture.info or (isinstance(error, OSError) and error.errno is not None):
+            raise
+        print(f"fastcodec: {source}: {kind} cannot hold its metadata, left out: {explain(error)[1]}", file=sys.stderr)
+        file.seek(start)
+        file.truncate()
+        picture.info.clear()
+        picture.getexif().clear()
+        picture.save(file, kind, **options)
+
+
+def _kept_metadata(picture: Any, kind: str) -> Json:
+    """ICC, EXIF and XMP of a decoded image as options of Pillow's save."""
+    kept = {name: picture.info[name] for name in ("icc_profile", "exif", "xmp") if picture.info.get(name)}
+    if kind in ("BMP", "PPM"):
+        return {}
+    xmp = kept.get("xmp")
+    if kind == "PNG" and xmp is not None:
+        from PIL.PngImagePlugin import PngInfo
+
+        del kept["xmp"]
+        kept["pnginfo"] = PngInfo()
+        kept["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8") if isinstance(xmp, bytes) else xmp)
+    if kind == "TIFF" and xmp is not None:
+        from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+        kept["tiffinfo"] = ImageFileDirectory_v2()
+        kept["tiffinfo"][700] = kept.pop("xmp")
+    return kept
+
+
 # Printing ----------------------------------------------------------------------------------------
 
 
@@ -315,6 +351,8 @@ def print_rows(rows: Sequence[Json], as_json: bool, nothing: str) -> None:
 def _word(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4f}"
     if isinstance(value, (list, tuple)):
         return ", ".join(str(item) for item in value)
     return "" if value is None else str(value)
