@@ -118,7 +118,6 @@ thread_local Block* running = nullptr;
 
 Thread& self() { return running->threads[running->current]; }
 
-// A fiber that is left behind at a fault is never resumed; its block is thrown away.
 void leave() {
   Block& block = *running;
   Thread& thread = self();
@@ -152,8 +151,9 @@ void enter() {
   leave();
 }
 
-[[noreturn]] void fail(const std::string& what) {
-  running->fault = what + " (thread " + std::to_string(running->current) + ")";
+void set_fault(const std::string& what) { running->fault = what + " (thread " + std::to_string(running->current) + ")"; }
+// Behind set_fault: a fiber that is never resumed, so nothing on its stack may own memory.
+[[noreturn]] void stop() {
   for (;;) leave();
 }
 
@@ -261,8 +261,9 @@ uint8_t* shared() { return running->shared; }
 
 uint8_t* shared_at(uint32_t address, size_t n, uint32_t alignment) {
   if (address % alignment != 0 || address + n > running->n_shared_bytes) {
-    fail("shared memory of " + std::to_string(running->n_shared_bytes) + " bytes: access of " + std::to_string(n) +
-         " bytes at " + std::to_string(address));
+    set_fault("shared memory of " + std::to_string(running->n_shared_bytes) + " bytes: access of " + std::to_string(n) +
+              " bytes at " + std::to_string(address));
+    stop();
   }
   return running->shared + address;
 }
@@ -276,7 +277,10 @@ void meet_warpgroup(const char* where, const void* mine, Act act) {
 void meet_block(const char* where) { meet(running->all, 0, where, nullptr, nullptr); }
 void meet_named(const char* where, int barrier, int n) {
   Group& group = running->named[barrier];
-  if (group.have > 0 && group.want != n) fail("barrier " + std::to_string(barrier) + " with two sizes");
+  if (group.have > 0 && group.want != n) {
+    set_fault("barrier " + std::to_string(barrier) + " with two sizes");
+    stop();
+  }
   group.want = n;
   meet(group, 0, where, nullptr, nullptr);
 }

@@ -17,7 +17,7 @@ constexpr int kBlockX = 32, kBlockY = 4;
 
 // Grids are at most 65535 high and deep, so rows are strided; depth is the blocks of channels, at most 128.
 template <ImageOp kOp>
-__global__ void __launch_bounds__(kBlockX* kBlockY, 8) image_kernel(const __grid_constant__ ImageJob job) {
+__global__ void __launch_bounds__(kBlockX* kBlockY, 4) image_kernel(const __grid_constant__ ImageJob job) {
   const int x = blockIdx.x * kBlockX + threadIdx.x;
   if (x >= job.out.width) return;
   for (int y = blockIdx.y * kBlockY + threadIdx.y; y < job.out.height; y += gridDim.y * kBlockY) {
