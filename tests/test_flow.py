@@ -363,3 +363,19 @@ def test_the_encoder_keeps_few_compact_images(model: packed_model.PackedModel) -
     assert len(search.compact) == 2
     assert search.source(way, LEVELS[-1]) is compact[-1]
     assert (search.source(way, LEVELS[0]) == compact[0]).all()
+
+
+def test_threads_are_fewer_where_memory_is_short(model: packed_model.PackedModel) -> None:
+    """A limit that one thread keeps must not fail on a machine with many."""
+    x = picture(900, 64, 3)
+    data = encode(x, quality=60, model=model, networks="on", scale=1)
+    program, size = model.programs["rec1_rgb"], (900, 64)
+    one, many = (program.native.work_space_bytes(size, size, size, threads) for threads in (1, 14))
+    limits = fastcodec.Limits(max_memory=900 * 64 * 20 + 2 * len(data))  # all that the rest of decoding asks for
+    assert many > limits.max_memory - 2 * len(data) - 900 * 64 * 7 > one
+    assert (decode(data, limits=limits, threads=14) == decode(data)).all()
+    for threads in (14, None):
+        expected = program.run(x, 0, size, threads=1)
+        assert (flow._run_within(one, program, x, 0, size, None, threads) == expected).all()
+        with pytest.raises(fastcodec.LimitError, match="work space of"):
+            flow._run_within(one - 1, program, x, 0, size, None, threads)

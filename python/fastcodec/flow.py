@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import container
-from ._core import crc32c
+from ._core import crc32c, get_num_threads
 from .codecs import ALPHA_CODECS, by_id
 from .container import Header, Limits, Networks, Stream
-from .errors import ChecksumError, FormatError, ModelError
+from .errors import ChecksumError, FormatError, LimitError, ModelError
 
 if TYPE_CHECKING:
     from .codecs import Codec, Image, Options, Shape
@@ -253,9 +253,10 @@ class _Search:
                 trials.append(self.measure(way, fitting))
         if not trials:
             smallest = min(len(self.pack(way, _WORST_QUALITY)) for way in ways)
+            other = "leave out the metadata, or use another codec" if self.metadata else "or use another codec"
             raise ValueError(
                 f"a stream of {budget} bytes is out of reach: the smallest with codec {self.settings.codec.name} has "
-                f"{smallest}; raise the target, {'leave out the metadata, ' if self.metadata else ''}or use another codec"
+                f"{smallest}; raise the target, {other}"
             )
         return min(trials, key=lambda trial: (trial.error, trial.size))
 
@@ -391,12 +392,26 @@ def decode_image(
         image = inner[y : y + h, x : x + w]
     else:
         size = (header.height, header.width)
-        level, memory = header.networks.level, limits.max_memory
-        image = program.run(inner, level, size, region=region, threads=threads, max_memory=memory)
+        free = max(1, limits.max_memory - 2 * stream.total_bytes - inner.size - w * h * (header.channels + 1))
+        image = _run_within(free, program, inner, header.networks.level, size, region, threads)
     if stream.alpha is None:
         return np.require(image, np.uint8, ["C", "W"])
     alpha = decode_alpha(stream.alpha, header.height, header.width)
     return np.concatenate((image, alpha[y : y + h, x : x + w, None]), axis=2)
+
+
+def _run_within(
+    max_memory: int, program: Program, inner: Image, level: int, size: tuple[int, int], region: Region | None,
+    threads: int | None,
+) -> Image:  # fmt: skip
+    """Runs a program with as many threads as have work space in `max_memory` bytes; LimitError if not even one has."""
+    while True:
+        try:
+            return program.run(inner, level, size, region=region, threads=threads, max_memory=max_memory)
+        except LimitError:  # raised before any work
+            if threads == 1:
+                raise
+            threads = max(1, (threads or get_num_threads()) // 2)
 
 
 def _decoder_program(header: Header) -> Program:
