@@ -37,9 +37,31 @@ ptrdiff_t stage_pitch(const ConvShape& s) {
   return round_up(((kChunkPixels - 1) * s.stride + s.kernel) * s.in_pixel + kGroup + 64, 64);
 }
 
+// The sums of kPixels pixels and B vectors of channels: sums[pixel][B][lane]. A function of its own that ends in plain
+// stores, because the compiler only then keeps all sums in registers.
+template <int B>
+inline void sum_block(const ConvShape& s, Runs runs, const Act* const* rows, ptrdiff_t at, const Weight* w, int32_t* sums) {
+  V acc[kPixels][B];
+  for (auto& pixel : acc) {
+    for (V& v : pixel) v = zero();
+  }
+  const ptrdiff_t step = static_cast<ptrdiff_t>(s.stride) * s.in_pixel;
+  for (int ky = 0; ky < s.kernel; ++ky) {
+    for (int run = 0; run < runs.n_runs; ++run) {
+      w = accumulate<kPixels, B>(acc, rows[ky] + at + static_cast<ptrdiff_t>(run) * s.in_pixel, step, w, runs.n_steps);
+    }
+  }
+  for (auto& pixel : acc) {
+    for (V& v : pixel) {
+      store(sums, v);
+      sums += kLanes;
+    }
+  }
+}
+
 // Output pixels x .. x + n of row y for B vectors of channels from c on; rows[ky] at the first tap of pixel x.
 template <int B>
-void conv_span(const ConvArgs& a, const Act* const* rows, const Weight* w0, int y, int x, int n, int c) {
+void conv_span(const ConvArgs& a, const Act* const* rows, const Weight* w, int y, int x, int n, int c) {
   const Runs runs = runs_of(a.shape);
   const ptrdiff_t step = static_cast<ptrdiff_t>(a.shape.stride) * a.shape.in_pixel;
   V bias[B], mult[B];
@@ -48,19 +70,12 @@ void conv_span(const ConvArgs& a, const Act* const* rows, const Weight* w0, int 
     mult[b] = load(a.mult + c + b * kLanes);
   }
   for (int i = 0; i < n; i += kPixels) {
-    V acc[kPixels][B];
-    for (auto& pixel : acc) {
-      for (V& v : pixel) v = zero();
-    }
-    const Weight* w = w0;
-    for (int ky = 0; ky < a.shape.kernel; ++ky) {
-      for (int run = 0; run < runs.n_runs; ++run) {
-        const Act* in = rows[ky] + i * step + static_cast<ptrdiff_t>(run) * a.shape.in_pixel;
-        w = accumulate<kPixels, B>(acc, in, step, w, runs.n_steps);
-      }
-    }
+    alignas(64) int32_t sums[kPixels * B * kLanes];
+    sum_block<B>(a.shape, runs, rows, i * step, w, sums);
     for (int p = 0; p < kPixels; ++p) {
-      for (int b = 0; b < B; ++b) finish(a, acc[p][b], bias[b], mult[b], y, x + i + p, c + b * kLanes);
+      for (int b = 0; b < B; ++b) {
+        finish(a, load(sums + (p * B + b) * kLanes), bias[b], mult[b], y, x + i + p, c + b * kLanes);
+      }
     }
   }
 }

@@ -23,6 +23,7 @@ constexpr int kStageShift = 0;
 
 inline V zero() { return _mm256_setzero_si256(); }
 inline V load(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline void store(int32_t* p, V a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
 inline V load_u8(const uint8_t* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
 inline V load_i8(const int8_t* p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
 inline V load_i16(const int16_t* p) { return _mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
@@ -41,10 +42,14 @@ inline V broadcast(const Act* p) {
   asm("vpbroadcastd %1, %0" : "=x"(x) : "m"(*reinterpret_cast<const Pair*>(p)));
   return x;
 }
-inline V load_weights(const Weight* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
+inline V load_weights(const Weight* p) {
+  V w;
+  asm("vmovdqa %1, %0" : "=x"(w) : "m"(*reinterpret_cast<const __m256i*>(p)));
+  return w;
+}
 inline V dot(V a, V x, V w) {
   V product;
-  asm("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(a), "=&x"(product) : "x"(x), "x"(w));
+  asm("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(a), "=x"(product) : "x"(x), "x"(w));
   return a;
 }
 inline void stage(const uint8_t* row, bool is_signed, ptrdiff_t n, Act* out) {
@@ -82,7 +87,6 @@ inline void store16(int16_t* p, V16 a) { _mm256_store_si256(reinterpret_cast<__m
 inline V16 add16(V16 a, V16 b) { return _mm256_add_epi16(a, b); }
 inline V16 sub16(V16 a, V16 b) { return _mm256_sub_epi16(a, b); }
 template <int n> inline V16 shift_left16(V16 a) { return _mm256_slli_epi16(a, n); }
-inline void store(int32_t* p, V a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
 inline V sub(V a, V b) { return _mm256_sub_epi32(a, b); }
 inline V mul(V a, V b) { return _mm256_mullo_epi32(a, b); }
 inline V broadcast_lane(int32_t v) { return _mm256_set1_epi32(v); }

@@ -25,6 +25,7 @@ constexpr int kStageShift = 128;
 
 inline V zero() { return _mm512_setzero_si512(); }
 inline V load(const int32_t* p) { return _mm512_loadu_si512(p); }
+inline void store(int32_t* p, V a) { _mm512_storeu_si512(p, a); }
 inline V load_u8(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 inline V load_i8(const int8_t* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 inline V load_i16(const int16_t* p) { return _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
@@ -84,7 +85,6 @@ inline void store16(int16_t* p, V16 a) { _mm256_store_si256(reinterpret_cast<__m
 inline V16 add16(V16 a, V16 b) { return _mm256_add_epi16(a, b); }
 inline V16 sub16(V16 a, V16 b) { return _mm256_sub_epi16(a, b); }
 template <int n> inline V16 shift_left16(V16 a) { return _mm256_slli_epi16(a, n); }
-inline void store(int32_t* p, V a) { _mm512_storeu_si512(p, a); }
 inline V sub(V a, V b) { return _mm512_sub_epi32(a, b); }
 inline V mul(V a, V b) { return _mm512_mullo_epi32(a, b); }
 inline V broadcast_lane(int32_t v) { return _mm512_set1_epi32(v); }

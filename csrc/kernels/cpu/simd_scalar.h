@@ -37,6 +37,9 @@ inline V each(F f) {
 
 inline V zero() { return each([](int) { return 0; }); }
 inline V load(const int32_t* p) { return each([=](int i) { return p[i]; }); }
+inline void store(int32_t* p, V a) {
+  for (int i = 0; i < kLanes; ++i) p[i] = a.lane[i];
+}
 inline V load_u8(const uint8_t* p) { return each([=](int i) { return p[i]; }); }
 inline V load_i8(const int8_t* p) { return each([=](int i) { return p[i]; }); }
 inline V load_i16(const int16_t* p) { return each([=](int i) { return p[i]; }); }
