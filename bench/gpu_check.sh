@@ -7,7 +7,9 @@
 # table and writes gpu_check.json and the logs to the folder. The environment needs what `pip install .[test]` and building
 # without isolation need. Exit status: 0 all passed, 1 something failed, 2 there is no GPU (all else passed).
 #
-#   bench/gpu_check.sh RESULTS                 ARCH=80 PYTHON=python3.12 bench/gpu_check.sh RESULTS
+#   bench/gpu_check.sh RESULTS      ARCH=80 PYTHON=python3.12 BUILD=build/gpu_check bench/gpu_check.sh RESULTS
+#
+# BUILD is a folder for the build that is kept, so that the next run compiles only what changed.
 set -uo pipefail
 
 [[ $# == 1 ]] || { echo "usage: $0 FOLDER" >&2; exit 64; }
@@ -45,7 +47,7 @@ skip() {
 
 site=$work/site
 step build 240 "$python" -m pip install --quiet --no-build-isolation --no-deps --no-index --target "$site" "$root" \
-  -C build-dir="$work/build" -C cmake.define.FASTCODEC_CUDA=ON -C cmake.define.FASTCODEC_CUDA_ARCHS="$ARCH"
+  -C build-dir="${BUILD:-$work/build}" -C cmake.define.FASTCODEC_CUDA=ON -C cmake.define.FASTCODEC_CUDA_ARCHS="$ARCH"
 ((failed)) && { echo "the build failed, see $out/build.log" >&2; exit 1; }
 # An editable install of the same package would come first.
 cat >"$site/sitecustomize.py" <<'EOF'
