@@ -256,7 +256,7 @@ def save(path: str | os.PathLike[str], meta: Mapping[str, Any], tensors: Mapping
 
     Args: meta as FORMAT.md says, without "compressed"; tensors int8, uint8 or int32.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as to_bytes
 
     from . import rans
 
@@ -268,7 +268,7 @@ def save(path: str | os.PathLike[str], meta: Mapping[str, Any], tensors: Mapping
         if small:
             compressed[name] = [tensor.dtype.name, list(tensor.shape)]
     text = json.dumps({**meta, "compressed": compressed}, separators=(",", ":"))
-    save_file(stored, path, metadata={"fastcodec": text})
+    Path(path).write_bytes(to_bytes(stored, metadata={"fastcodec": text}))
 
 
 def _expand(compressed: Any, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
