@@ -65,13 +65,21 @@ def good() -> dict[str, Callable[[], bytes]]:
     rgb, grey = picture(47, 61, 3), picture(47, 61, 1)
     rgba = np.dstack([rgb, (grey > 120) * np.uint8(200)])
     on = {"model": MODEL, "networks": "on"}
+    shipped = {
+        f"{codec}_fast1_rec{scale}_{kind}.fcd": lambda codec=codec, scale=scale, x=x: encode(
+            x, codec=codec, model=f"{codec}-fast-1", networks="on", scale=scale, quality=45
+        )
+        for codec in ("jpeg", "avif")
+        for scale in (1, 2)
+        for kind, x in (("rgb", rgb), ("grey", grey))
+    }
     encode: Any = fastcodec.encode
     streams: dict[str, Callable[[], bytes]] = {
         f"{name}_{kind}.fcd": lambda name=name, x=x: encode(x, codec=name, quality=55, networks="off")
         for name in CODECS
         for kind, x in (("rgb", rgb), ("grey", grey))
     }
-    return streams | {
+    return streams | shipped | {
         "jpeg_444.fcd": lambda: encode(rgb, quality=80, subsampling="4:4:4", networks="off"),
         "jpeg_untrimmed.fcd": lambda: untrimmed(rgb),
         "jpeg_one_pixel.fcd": lambda: encode(rgb[:1, :1], networks="off"),
