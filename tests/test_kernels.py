@@ -87,6 +87,26 @@ def test_depthwise(backend: str, dtype: str, stride: int, channels: int) -> None
     check(b, y, cases.image(11, 23), backend, f"depthwise {channels}/{stride} -> {dtype}")
 
 
+@pytest.mark.parametrize("dtype", ["u8", "i8", "i16"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", [1, 4, 7, 16, 17, 33, 48, 130])
+def test_conv_zero_blocks(backend: str, dtype: str, stride: int, channels: int) -> None:
+    """1x1 with zero blocks of 16 outputs x 4 inputs, which every backend skips: some, none or all in a row of blocks."""
+    b = cases.ProgramBuilder(3, (10, 20), seed=channels)
+    other = CHANNELS[(5 * channels) % len(CHANNELS)]
+    x = b.conv("image", channels, kernel=1, dtype="i8" if channels % 2 else "u8")
+    added = b.conv("image", other, stride=stride, dtype=dtype) if stride == 2 else None
+    weight = f"{len(b.ops)}.w"
+    y = b.conv(x, other, kernel=1, stride=stride, dtype=dtype, add=added, extreme=channels == 33)
+    rng = np.random.default_rng(channels)
+    for first in range(0, other, 16):
+        share = rng.choice([0.0, 0.6, 1.0], p=[0.2, 0.6, 0.2])
+        for group in range(0, channels, 4):
+            b.tensors[weight][first : first + 16, ..., group : group + 4] *= np.int8(rng.random() >= share)
+    label = f"zero blocks {channels} -> {other}/{stride} {dtype}"
+    check(b, as_u8(b, y), cases.image(5, 101, 3, seed=channels), backend, label)
+
+
 def constant_conv(
     weight: int, channels: int, bias: int, mult: int, dtype: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -37,6 +37,7 @@ struct ConvShape {
   bool in_signed;    // input i8 instead of u8
   int in_pixel;      // elements between input pixels, fixed when the weights are packed
   bool winograd;     // set by conv_plan
+  int n_blocks = 0;  // set by conv_plan: non-zero blocks of weights, 0 = dense
 };
 
 // y = clamp(((acc + bias) * mult >> 32) + add), acc = sum over taps and input channels of weight * x, the product with
@@ -63,10 +64,10 @@ struct ConvArgs {
 struct Kernels {
   const char* name;
 
-  // Convolution and depthwise convolution. conv_plan chooses the method, given a bound of |acc| over all inputs. conv_pack
-  // rearranges the weights ([O][k][k][I], depthwise [C][3][3]) into conv_packed_bytes bytes and says in bias_shift[O] what
+  // Convolution and depthwise convolution. conv_plan chooses the method, given the weights and a bound of |acc| over all
+  // inputs. conv_pack rearranges the weights ([O][k][k][I], depthwise [C][3][3]) into conv_packed_bytes bytes and says in bias_shift[O] what
   // to add to each bias modulo 2^32.
-  void (*conv_plan)(ConvShape* shape, int64_t max_abs_acc);
+  void (*conv_plan)(ConvShape* shape, const int8_t* weight, int64_t max_abs_acc);
   size_t (*conv_packed_bytes)(const ConvShape& shape);
   void (*conv_pack)(const ConvShape& shape, const int8_t* weight, uint8_t* packed, int32_t* bias_shift);
   size_t (*conv_scratch_bytes)(const ConvShape& shape, int n_cols);

@@ -27,7 +27,7 @@ void store(void* row, Dtype type, ptrdiff_t i, int64_t v) {
   }
 }
 
-void conv_plan(ConvShape* s, int64_t) { s->winograd = false; }
+void conv_plan(ConvShape* s, const int8_t*, int64_t) { s->winograd = false; }
 
 size_t conv_packed_bytes(const ConvShape& s) {
   return static_cast<size_t>(s.out_channels) * s.kernel * s.kernel * (s.depthwise ? 1 : s.in_channels);

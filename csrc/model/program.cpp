@@ -162,7 +162,7 @@ void load_conv(const OpReader& reader, bool depthwise, const Op& in, const std::
   const auto* data = static_cast<const int8_t*>(weight.data);
   op->weight.assign(data, data + n_out * kernel * kernel * (depthwise ? 1 : in.channels));
   const int64_t bound = prove_bound(reader, *op);
-  kernels.conv_plan(&op->conv, bound);
+  kernels.conv_plan(&op->conv, op->weight.data(), bound);
   op->packed = allocate_aligned(kernels.conv_packed_bytes(op->conv));
   op->bias_shift.resize(op->channels);
   kernels.conv_pack(op->conv, op->weight.data(), op->packed.get(), op->bias_shift.data());

@@ -69,12 +69,14 @@ class _Builder:
         self.ops.append({"op": op, "in": inputs, "out": f"v{len(self.ops)}", **rest})
         return str(self.ops[-1]["out"])
 
-    def conv(self, x: str, shape: tuple[int, ...], dtype: str = "u8", zero_blocks: float = 0.0) -> str:
+    def conv(
+        self, x: str, shape: tuple[int, ...], dtype: str = "u8", zero_blocks: float = 0.0, block_outputs: int = 8
+    ) -> str:
         """shape as in the model file: [O, k, k, I], or [C, 3, 3] for depthwise."""
         rng, n = self.rng, len(self.ops)
         weight = np.clip(np.rint(rng.normal(0, 40, shape)), -128, 127).astype(np.int8)
         if zero_blocks:
-            weight *= _block_mask(rng, shape, zero_blocks)
+            weight *= _block_mask(rng, shape, zero_blocks, block_outputs)
         spread = float(np.sqrt(np.prod(shape[1:]) * (1 - zero_blocks))) * 40 * 90
         mult = (110 if dtype == "u8" else 700) / spread * 2.0**32 * rng.uniform(0.7, 1.3, (1, shape[0]))
         self.tensors[f"{n}.w"] = weight
@@ -96,19 +98,19 @@ class _Builder:
         return Network(name, {"inputs": {"image": 3}, "output": y, "levels": [50], "ops": self.ops}, self.tensors)
 
 
-def _block_mask(rng: np.random.Generator, shape: tuple[int, ...], share: float) -> Array:
-    """0 for `share` of the blocks of 8 outputs x 4 inputs of each tap, else 1."""
+def _block_mask(rng: np.random.Generator, shape: tuple[int, ...], share: float, block_outputs: int) -> Array:
+    """0 for `share` of the blocks of `block_outputs` x 4 inputs of each tap, else 1."""
     outputs, height, width, inputs = shape
-    blocks = (-(-outputs // 8), height, width, -(-inputs // 4))
+    blocks = (-(-outputs // block_outputs), height, width, -(-inputs // 4))
     order = rng.permutation(int(np.prod(blocks))).reshape(blocks)
     kept = (order >= share * order.size).astype(np.int8)
-    return kept.repeat(8, axis=0).repeat(4, axis=3)[:outputs, ..., :inputs]
+    return kept.repeat(block_outputs, axis=0).repeat(4, axis=3)[:outputs, ..., :inputs]
 
 
-def network(name: str, *, zero_blocks: float = 0.0) -> Network:
+def network(name: str, *, zero_blocks: float = 0.0, block_outputs: int = 8) -> Network:
     """P: the RecCNN of the paper, 20 layers of 64 channels at full resolution. F: at half resolution 16 -> 32,
     8 x 32 -> 32, 32 -> 12, pixel shuffle. D: the same depth, each layer depthwise 3x3 and 1x1, 48 channels.
-    S: 1x1-heavy: 3x3 16 -> 64, 8 x 1x1 64 -> 64, 1x1 64 -> 12; a share `zero_blocks` of the blocks of the 1x1 is zero.
+    S: 1x1-heavy: 3x3 16 -> 64, 8 x 1x1 64 -> 64, 1x1 64 -> 12; a share `zero_blocks` of their blocks is zero.
     """
     b = _Builder(seed=0)
     if name == "P":
@@ -131,8 +133,8 @@ def network(name: str, *, zero_blocks: float = 0.0) -> Network:
     elif name == "S":
         x = b.conv(x, (64, 3, 3, 16))
         for _ in range(8):
-            x = b.conv(x, (64, 1, 1, 64), zero_blocks=zero_blocks)
-        d = b.conv(x, (12, 1, 1, 64), "i16", zero_blocks=zero_blocks)
+            x = b.conv(x, (64, 1, 1, 64), "u8", zero_blocks, block_outputs)
+        d = b.conv(x, (12, 1, 1, 64), "i16", zero_blocks, block_outputs)
     else:
         raise ValueError(f"network must be P, F, D or S, got {name!r}")
     return b.network(name, b.add("pixel_shuffle", [d], factor=2))

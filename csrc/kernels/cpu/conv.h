@@ -20,6 +20,13 @@ void conv_winograd_pack(const ConvShape& shape, const int8_t* weight, uint8_t* p
 size_t conv_winograd_scratch_bytes(const ConvShape& shape);
 void conv_winograd(const ConvArgs& args);
 
+// 1x1 convolution that skips zero blocks of weights. conv_sparse_blocks counts the others, or gives 0 where dense is better.
+int conv_sparse_blocks(const ConvShape& shape, const int8_t* weight);
+size_t conv_sparse_packed_bytes(const ConvShape& shape);
+void conv_sparse_pack(const ConvShape& shape, const int8_t* weight, uint8_t* packed, int32_t* bias_shift);
+size_t conv_sparse_scratch_bytes(const ConvShape& shape);
+void conv_sparse(const ConvArgs& args);
+
 void pixel_unshuffle2(const uint8_t* const rows[2], int in_pixel, int channels, uint8_t* out, int out_pixel,
                       int n_cols);
 void phase(const uint8_t* in, int in_pixel, int channels, const uint8_t* table, int n_planes, int period, int x0,

@@ -43,5 +43,23 @@ inline __attribute__((always_inline)) void finish(const ConvArgs& a, V acc, V bi
   else store_i16(static_cast<int16_t*>(a.out[y]) + at, v);
 }
 
+// The outputs of P pixels from x of row y on and B vectors of channels from c on; sums[pixel][B][lane].
+template <int P, int B>
+inline void finish_block(const ConvArgs& a, const int32_t* sums, const V (&bias)[B], const V (&mult)[B], int y, ptrdiff_t x,
+                         int c) {
+  if (a.add || a.out_type != Dtype::kU8) {
+    for (int p = 0; p < P; ++p) {
+      for (int b = 0; b < B; ++b) finish(a, load(sums + (p * B + b) * kLanes), bias[b], mult[b], y, x + p, c + b * kLanes);
+    }
+    return;
+  }
+  auto* out = static_cast<uint8_t*>(a.out[y]) + x * a.out_pixel + c;  // nearly all layers
+  for (int p = 0; p < P; ++p, out += a.out_pixel) {
+    for (int b = 0; b < B; ++b) {
+      store_u8(out + b * kLanes, mul_shift_32(add(load(sums + (p * B + b) * kLanes), bias[b]), mult[b]));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace fastcodec::FASTCODEC_ISA

@@ -72,11 +72,7 @@ void conv_span(const ConvArgs& a, const Act* const* rows, const Weight* w, int y
   for (int i = 0; i < n; i += kPixels) {
     alignas(64) int32_t sums[kPixels * B * kLanes];
     sum_block<B>(a.shape, runs, rows, i * step, w, sums);
-    for (int p = 0; p < kPixels; ++p) {
-      for (int b = 0; b < B; ++b) {
-        finish(a, load(sums + (p * B + b) * kLanes), bias[b], mult[b], y, x + i + p, c + b * kLanes);
-      }
-    }
+    finish_block<kPixels, B>(a, sums, bias, mult, y, x + i, c);
   }
 }
 
