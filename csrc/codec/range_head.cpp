@@ -16,6 +16,9 @@ namespace fastcodec {
 #if defined(FASTCODEC_BUILT_AVX512)
 namespace avx512 { extern const RangeKernels range_kernels; }
 #endif
+#if defined(FASTCODEC_BUILT_AVXVNNI)
+namespace avxvnni { extern const RangeKernels range_kernels; }
+#endif
 #if defined(FASTCODEC_BUILT_AVX2)
 namespace avx2 { extern const RangeKernels range_kernels; }
 #endif
@@ -25,6 +28,9 @@ const RangeKernels& range_kernels(const std::string& backend) {
   const std::string name = find_kernels(backend).name;
 #if defined(FASTCODEC_BUILT_AVX512)
   if (name == "avx512") return avx512::range_kernels;
+#endif
+#if defined(FASTCODEC_BUILT_AVXVNNI)
+  if (name == "avxvnni") return avxvnni::range_kernels;
 #endif
 #if defined(FASTCODEC_BUILT_AVX2)
   if (name == "avx2") return avx2::range_kernels;

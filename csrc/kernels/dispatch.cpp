@@ -4,6 +4,10 @@
 
 #include <cstdlib>
 
+#if defined(FASTCODEC_BUILT_AVXVNNI)
+#include <cpuid.h>
+#endif
+
 #include "common/error.h"
 #include "kernels/cuda/device.h"
 #include "kernels/reference.h"
@@ -12,6 +16,9 @@ namespace fastcodec {
 
 #if defined(FASTCODEC_BUILT_AVX512)
 namespace avx512 { extern const Kernels kernels; }
+#endif
+#if defined(FASTCODEC_BUILT_AVXVNNI)
+namespace avxvnni { extern const Kernels kernels; }
 #endif
 #if defined(FASTCODEC_BUILT_AVX2)
 namespace avx2 { extern const Kernels kernels; }
@@ -26,6 +33,14 @@ struct Entry {
   const char* needs;
 };
 
+#if defined(FASTCODEC_BUILT_AVXVNNI)
+// Not every compiler's __builtin_cpu_supports knows it.
+bool has_avx_vnni() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+#endif
+
 // Best first.
 const std::vector<Entry>& entries() {
   static const std::vector<Entry> list = {
@@ -34,6 +49,10 @@ const std::vector<Entry>& entries() {
        __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("bmi2"),
        "this CPU lacks AVX-512 F, BW, VL, DQ or VNNI"},
+#endif
+#if defined(FASTCODEC_BUILT_AVXVNNI)
+      {&avxvnni::kernels, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && has_avx_vnni(),
+       "this CPU lacks AVX-VNNI"},
 #endif
 #if defined(FASTCODEC_BUILT_AVX2)
       {&avx2::kernels, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"), "this CPU lacks AVX2 or BMI2"},
