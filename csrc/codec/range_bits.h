@@ -24,11 +24,7 @@ inline void put_varint(std::vector<uint8_t>* out, uint64_t v) {
   for (; v > 127; v >>= 7) out->push_back(static_cast<uint8_t>(v | 128));
   out->push_back(static_cast<uint8_t>(v));
 }
-inline int bit_length(uint32_t v) {
-  int n = 0;
-  for (; v; v >>= 1) ++n;
-  return n;
-}
+inline int bit_length(uint32_t v) { return v ? 32 - __builtin_clz(v) : 0; }
 
 class BitWriter {
  public:

@@ -35,6 +35,19 @@ int64_t symbol_at(const void* symbols, size_t size, size_t i) {
   return static_cast<const int32_t*>(symbols)[i];
 }
 
+// A reduction of bytes that compilers make vectors of.
+int largest(const uint8_t* v, size_t n) {
+  uint8_t most = 0;
+  for (size_t i = 0; i < n; ++i) most = std::max(most, v[i]);
+  return most;
+}
+
+void check_index(int most, const RangeTables& tables) {
+  if (most < tables.size()) return;
+  throw Error(ErrorCode::kValue,
+              "index must be below the number of tables (" + std::to_string(tables.size()) + "), got " + std::to_string(most));
+}
+
 // Memory that a thread uses again from chunk to chunk.
 struct Scratch {
   explicit Scratch(size_t chunk_symbols)
@@ -53,8 +66,9 @@ struct Tail {
   std::vector<uint8_t> bytes;
   std::vector<uint32_t> escapes;
 };
-bool encode_tail(const void* symbols, size_t size, const uint8_t* index, size_t n, const RangeTables& tables, size_t enough,
-                 size_t max_rows, Tail* tail) {
+template <class In>
+bool encode_tail(const In* symbols, const uint8_t* index, size_t n, const RangeTables& tables, size_t enough, size_t max_rows,
+                 Tail* tail) {
   std::vector<uint16_t> words(n % kRangeLanes + std::min(n, max_rows * kRangeLanes));
   uint16_t* const end = words.data() + words.size();
   uint16_t* top = end;
@@ -65,8 +79,8 @@ bool encode_tail(const void* symbols, size_t size, const uint8_t* index, size_t 
     const size_t n_bytes = i == n ? 0 : 4 + 2 * static_cast<size_t>(end - top);
     if (i == stop || (i % kRangeLanes == 0 && n_bytes >= enough)) break;
     const uint32_t table = index ? index[i - 1] : 0;
-    int64_t v = symbol_at(symbols, size, i - 1);
-    if (index) v = std::clamp<int64_t>(v >> tables.shifts()[table], -kRangeEscape, kRangeEscape);
+    int v = symbols[i - 1];
+    if (index) v = std::clamp(v >> tables.shifts()[table], -kRangeEscape, kRangeEscape);
     const uint32_t entry = tables.entries()[table << 8 | static_cast<uint8_t>(v)];
     if (entry & kRangeEscapeFlag) {
       tail->escapes.push_back(static_cast<uint32_t>(i - 1));
@@ -76,20 +90,32 @@ bool encode_tail(const void* symbols, size_t size, const uint8_t* index, size_t 
   }
   tail->first = i;
   if (i == n) return true;
-  for (int k = 0; k < 4; ++k) tail->bytes.push_back(static_cast<uint8_t>(x >> (8 * k)));
-  for (; top < end; ++top) {
-    tail->bytes.push_back(static_cast<uint8_t>(*top));
-    tail->bytes.push_back(static_cast<uint8_t>(*top >> 8));
+  tail->bytes.resize(4 + 2 * static_cast<size_t>(end - top));
+  put_u32(tail->bytes.data(), x);
+  for (uint8_t* to = tail->bytes.data() + 4; top < end; ++top, to += 2) {
+    to[0] = static_cast<uint8_t>(*top);
+    to[1] = static_cast<uint8_t>(*top >> 8);
   }
   return true;
 }
+bool encode_tail(const void* symbols, size_t size, const uint8_t* index, size_t n, const RangeTables& tables, size_t enough,
+                 size_t max_rows, Tail* tail) {
+  if (size == 1) return encode_tail(static_cast<const uint8_t*>(symbols), index, n, tables, enough, max_rows, tail);
+  if (size == 2) return encode_tail(static_cast<const int16_t*>(symbols), index, n, tables, enough, max_rows, tail);
+  return encode_tail(static_cast<const int32_t*>(symbols), index, n, tables, enough, max_rows, tail);
+}
 
-// The low bits of the symbols whose table has a shift, in order.
+// The low bits of the symbols whose table has a shift, in order. Most pictures have few such symbols, in a few places.
 std::vector<uint8_t> encode_low_bits(const void* symbols, size_t size, const uint8_t* index, size_t n, const RangeTables& tables) {
+  constexpr size_t kBlock = 64;
   BitWriter bits;
-  for (size_t i = 0; i < n; ++i) {
-    const int shift = tables.shifts()[index[i]];
-    if (shift) bits.put(static_cast<uint32_t>(symbol_at(symbols, size, i)) & ((1u << shift) - 1), shift);
+  for (size_t first = 0; first < n; first += kBlock) {
+    const size_t end = std::min(n, first + kBlock);
+    if (largest(index + first, end - first) < tables.wide_from()) continue;
+    for (size_t i = first; i < end; ++i) {
+      const int shift = tables.shifts()[index[i]];
+      if (shift) bits.put(static_cast<uint32_t>(symbol_at(symbols, size, i)) & ((1u << shift) - 1), shift);
+    }
   }
   return bits.finish();
 }
@@ -108,7 +134,9 @@ void encode_escapes(const uint32_t* positions, size_t n, const void* symbols, si
 std::vector<uint8_t> encode_chunk(const void* symbols, const Type& type, const uint8_t* index, size_t n, const RangeTables& tables,
                                   uint64_t chunk_first, Scratch* scratch) {
   std::vector<uint8_t> inner;  // what the lanes' first states may carry: the tail, then the low bits
-  const bool any_wide = index && tables.wide_from() < 256;
+  const int most = index ? largest(index, n) : 0;
+  check_index(most, tables);
+  const bool any_wide = most >= tables.wide_from();
   const std::vector<uint8_t> low_bits = any_wide ? encode_low_bits(symbols, type.size, index, n, tables) : std::vector<uint8_t>();
   Tail tail{n, {}, {}};
   const bool all_tail = n < kRangeTailOnly;
@@ -205,6 +233,7 @@ void patch(Out* out, const uint8_t* index, const uint32_t* marks, size_t n_marks
 template <class Out>
 void decode_chunk(const uint8_t* chunk, size_t n_bytes, const Type& type, const uint8_t* index, size_t n, const RangeTables& tables,
                   Out* out, Scratch* scratch) {
+  if (index) check_index(largest(index, n), tables);
   ByteReader in(chunk, n_bytes, "range coder chunk");
   const uint32_t crc = in.u32();
   if (crc != crc32c(chunk + 4, n_bytes - 4, 0)) throw Error(ErrorCode::kChecksum, "range coder chunk: CRC-32C does not match");
@@ -295,9 +324,11 @@ void decode_chunk(const uint8_t* chunk, size_t n_bytes, const Type& type, const 
 
 // ---- all chunks ------------------------------------------------------------------------------------------------------
 
-// Runs task(c, scratch) for all chunks; of several failures the first chunk's is thrown, whatever the threads did.
+// Runs task(c, scratch) for all chunks, which checks the chunk's part of the index: that puts it into the cache as well. Of
+// several failures a bad index is thrown, wherever it is, or else the first chunk's, whatever the threads did.
 template <class Task>
-void for_chunks(size_t n_chunks, size_t chunk_symbols, int n_threads, const Task& task) {
+void for_chunks(size_t n_chunks, size_t chunk_symbols, const uint8_t* index, size_t n, const RangeTables& tables, int n_threads,
+                const Task& task) {
   const int n_workers = static_cast<int>(std::clamp<size_t>(n_chunks, 1, static_cast<size_t>(std::max(n_threads, 1))));
   std::vector<std::unique_ptr<Scratch>> scratch(static_cast<size_t>(n_workers));
   std::vector<std::exception_ptr> failures(n_chunks);
@@ -311,57 +342,60 @@ void for_chunks(size_t n_chunks, size_t chunk_symbols, int n_threads, const Task
     }
   });
   for (const auto& failure : failures) {
-    if (failure) std::rethrow_exception(failure);
+    if (!failure) continue;
+    if (index) check_index(largest(index, n), tables);
+    std::rethrow_exception(failure);
   }
 }
 
-std::vector<uint8_t> encode_all(const void* symbols, const Type& type, const uint8_t* index, const RangeTables& tables, RangeHead head,
+RangeStream encode_all(const void* symbols, const Type& type, const uint8_t* index, const RangeTables& tables, RangeHead head,
                                 int n_threads) {
   const size_t n = static_cast<size_t>(head.n_symbols), step = head.chunk_symbols;
-  std::vector<std::vector<uint8_t>> chunks((n + step - 1) / step);
-  for_chunks(chunks.size(), std::min(n, step), n_threads, [&](size_t c, Scratch* scratch) {
+  RangeStream stream;
+  stream.parts.resize(1 + (n + step - 1) / step);
+  for_chunks(stream.parts.size() - 1, std::min(n, step), index, n, tables, n_threads, [&](size_t c, Scratch* scratch) {
     const size_t first = c * step;
-    chunks[c] = encode_chunk(static_cast<const uint8_t*>(symbols) + first * type.size, type, index ? index + first : nullptr,
-                             std::min(step, n - first), tables, first, scratch);
+    stream.parts[1 + c] = encode_chunk(static_cast<const uint8_t*>(symbols) + first * type.size, type, index ? index + first : nullptr,
+                                       std::min(step, n - first), tables, first, scratch);
   });
   std::vector<uint64_t> sizes;
-  size_t total = 0;
-  for (const auto& chunk : chunks) {
-    sizes.push_back(chunk.size());
-    total += chunk.size();
-  }
-  std::vector<uint8_t> out = range_write_head(head, sizes);
-  out.reserve(out.size() + total);
-  for (const auto& chunk : chunks) out.insert(out.end(), chunk.begin(), chunk.end());
-  return out;
+  for (size_t c = 1; c < stream.parts.size(); ++c) sizes.push_back(stream.parts[c].size());
+  stream.parts[0] = range_write_head(head, sizes);
+  return stream;
 }
 
 template <class Out>
 void decode_all(const uint8_t* stream, const RangeHead& head, const Type& type, const uint8_t* index, const RangeTables& tables,
                 Out* out, int n_threads) {
-  const size_t step = head.chunk_symbols;
-  for_chunks(head.n_chunks(), static_cast<size_t>(std::min<uint64_t>(step, head.n_symbols)), n_threads, [&](size_t c, Scratch* scratch) {
+  const size_t n = static_cast<size_t>(head.n_symbols), step = head.chunk_symbols;
+  for_chunks(head.n_chunks(), std::min(n, step), index, n, tables, n_threads, [&](size_t c, Scratch* scratch) {
     const size_t first = c * step;
     decode_chunk(stream + head.chunk_at[c], static_cast<size_t>(head.chunk_at[c + 1] - head.chunk_at[c]), type,
                  index ? index + first : nullptr, head.chunk_size(c), tables, out + first, scratch);
   });
 }
 
-void check_index(const uint8_t* index, size_t n, const RangeTables& tables) {
-  uint8_t most = 0;
-  for (size_t i = 0; i < n; ++i) most = std::max(most, index[i]);
-  if (n > 0 && most >= tables.size()) {
-    throw Error(ErrorCode::kValue, "index must be below the number of tables (" + std::to_string(tables.size()) + "), got " +
-                                       std::to_string(most));
-  }
-}
-
 }  // namespace
 
-std::vector<uint8_t> range_encode(const void* symbols, RangeType type, const uint8_t* index, size_t n, const RangeTables& tables,
-                                  uint32_t chunk_symbols, const RangeKernels& kernels, int n_threads) {
+size_t RangeStream::size() const {
+  size_t n = 0;
+  for (const auto& part : parts) n += part.size();
+  return n;
+}
+
+void RangeStream::copy_to(uint8_t* to) const {
+  for (const auto& part : parts) to = std::copy(part.begin(), part.end(), to);
+}
+
+std::vector<uint8_t> RangeStream::bytes() const {
+  std::vector<uint8_t> out(size());
+  copy_to(out.data());
+  return out;
+}
+
+RangeStream range_encode(const void* symbols, RangeType type, const uint8_t* index, size_t n, const RangeTables& tables,
+                         uint32_t chunk_symbols, const RangeKernels& kernels, int n_threads) {
   range_check_chunk_symbols(chunk_symbols);
-  check_index(index, n, tables);
   RangeHead head;
   head.chunk_symbols = chunk_symbols;
   head.n_symbols = n;
@@ -375,8 +409,7 @@ std::vector<uint8_t> range_encode(const void* symbols, RangeType type, const uin
   return encode_all(symbols, type_of(type, kernels, tables.mirrored()), index, tables, head, n_threads);
 }
 
-std::vector<uint8_t> range_encode_bytes(const uint8_t* bytes, size_t n, uint32_t chunk_symbols, const RangeKernels& kernels,
-                                        int n_threads) {
+RangeStream range_encode_bytes(const uint8_t* bytes, size_t n, uint32_t chunk_symbols, const RangeKernels& kernels, int n_threads) {
   range_check_chunk_symbols(chunk_symbols);
   RangeHead head;
   head.kind = RangeKind::kStored;
@@ -395,21 +428,17 @@ std::vector<uint8_t> range_encode_bytes(const uint8_t* bytes, size_t n, uint32_t
     coded.kind = RangeKind::kBytes;
     coded.byte_freqs = range_byte_freqs(histogram);
     const RangeTables tables(coded.byte_freqs);
-    std::vector<uint8_t> out = encode_all(bytes, type_of_bytes(kernels), nullptr, tables, coded, n_threads);
-    if (out.size() < n) return out;
+    RangeStream stream = encode_all(bytes, type_of_bytes(kernels), nullptr, tables, coded, n_threads);
+    if (stream.size() < n) return stream;
   }
-  std::vector<uint8_t> out = range_write_head(head, {});
-  out.insert(out.end(), bytes, bytes + n);
-  uint8_t crc[4];
-  put_u32(crc, crc32c(bytes, n, 0));
-  out.insert(out.end(), crc, crc + 4);
-  return out;
+  std::vector<uint8_t> crc(4);
+  put_u32(crc.data(), crc32c(bytes, n, 0));
+  return {{range_write_head(head, {}), {bytes, bytes + n}, crc}};
 }
 
 void range_decode(const uint8_t* stream, const RangeHead& head, const uint8_t* index, size_t n, const RangeTables& tables, void* out,
                   RangeType type, const RangeKernels& kernels, int n_threads) {
   range_check_head(head, n, tables, type);
-  check_index(index, n, tables);
   const Type kernel = type_of(type, kernels, tables.mirrored());
   if (type == RangeType::kInt16) {
     decode_all(stream, head, kernel, index, tables, static_cast<int16_t*>(out), n_threads);

@@ -42,12 +42,19 @@ uint64_t range_max_size(uint64_t n_symbols, uint32_t chunk_symbols);
 // Names of backends: "" picks FASTCODEC_BACKEND or the best. Throws kBackend.
 const RangeKernels& range_kernels(const std::string& backend);
 
+// A stream as it is made: the head and the chunks, which are copied only once, to where they shall be in the end.
+struct RangeStream {
+  std::vector<std::vector<uint8_t>> parts;
+  size_t size() const;
+  void copy_to(uint8_t* to) const;
+  std::vector<uint8_t> bytes() const;
+};
+
 // symbols: n values of the given type, index: their tables. Throws kValue for an index past the tables, or a symbol that
 // its table cannot code (one without escapes).
-std::vector<uint8_t> range_encode(const void* symbols, RangeType type, const uint8_t* index, size_t n, const RangeTables& tables,
-                                  uint32_t chunk_symbols, const RangeKernels& kernels, int n_threads);
-std::vector<uint8_t> range_encode_bytes(const uint8_t* bytes, size_t n, uint32_t chunk_symbols, const RangeKernels& kernels,
-                                        int n_threads);
+RangeStream range_encode(const void* symbols, RangeType type, const uint8_t* index, size_t n, const RangeTables& tables,
+                         uint32_t chunk_symbols, const RangeKernels& kernels, int n_threads);
+RangeStream range_encode_bytes(const uint8_t* bytes, size_t n, uint32_t chunk_symbols, const RangeKernels& kernels, int n_threads);
 
 // Parses and checks everything before the chunks. Throws kFormat, kTruncated, kChecksum. The second one sees only the first
 // n_available bytes of a stream of n_bytes: kTruncated may then mean that it needs more of them.

@@ -50,7 +50,13 @@ void expect_size(const char* name, size_t got, size_t expected) {
 RangeType type_of_item(size_t item_size) { return item_size == 4 ? RangeType::kInt32 : RangeType::kInt16; }
 int threads_or_default(int threads) { return threads > 0 ? threads : num_threads(); }
 
-py::bytes to_bytes(const std::vector<uint8_t>& v) { return py::bytes(reinterpret_cast<const char*>(v.data()), v.size()); }
+py::bytes to_bytes(const RangeStream& stream) {
+  py::bytes out(nullptr, stream.size());
+  uint8_t* to = reinterpret_cast<uint8_t*>(PyBytes_AS_STRING(out.ptr()));
+  const py::gil_scoped_release unlocked;  // nobody else has seen these bytes
+  stream.copy_to(to);
+  return out;
+}
 
 using TableList = std::vector<std::tuple<int, int, std::vector<uint16_t>>>;  // low, shift, frequencies
 
@@ -80,7 +86,7 @@ py::bytes encode(const py::object& symbols, size_t item_size, const py::object& 
   const Buffer in(symbols, false), which(index, false);
   expect_size("symbols", in.size(), which.size() * item_size);
   const RangeKernels& kernels = range_kernels(backend);
-  std::vector<uint8_t> out;
+  RangeStream out;
   {
     const py::gil_scoped_release unlocked;
     out = range_encode(in.data(), type_of_item(item_size), which.data(), which.size(), tables, chunk, kernels, threads_or_default(threads));
@@ -103,7 +109,7 @@ void decode(const py::object& data, const py::object& index, const RangeTables& 
 py::bytes encode_bytes(const py::object& data, uint32_t chunk, int threads, const std::string& backend) {
   const Buffer in(data, false);
   const RangeKernels& kernels = range_kernels(backend);
-  std::vector<uint8_t> out;
+  RangeStream out;
   {
     const py::gil_scoped_release unlocked;
     out = range_encode_bytes(in.data(), in.size(), chunk, kernels, threads_or_default(threads));

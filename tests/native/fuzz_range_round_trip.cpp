@@ -26,7 +26,7 @@ void symbols_round_trip(const uint8_t* data, size_t size, size_t n, const RangeT
   std::string first;
   for (const RangeKernels* kernels : fuzz::backends()) {
     const std::string got = fuzz::outcome([&] {
-      const std::vector<uint8_t> stream = range_encode(symbols.get(), type, index.get(), n, tables, 1 << 14, *kernels, 1);
+      const std::vector<uint8_t> stream = range_encode(symbols.get(), type, index.get(), n, tables, 1 << 14, *kernels, 1).bytes();
       fuzz::require(stream.size() <= range_max_size(n, 1 << 14), "stream is over its bound");
       return std::string(stream.begin(), stream.end());
     });
@@ -47,7 +47,7 @@ void bytes_round_trip(const uint8_t* data, size_t size, size_t n) {
   for (size_t i = 0; i < n; ++i) bytes[i] = data[(i + i / size) % size];
   std::string first;
   for (const RangeKernels* kernels : fuzz::backends()) {
-    const std::vector<uint8_t> stream = range_encode_bytes(bytes.get(), n, 1 << 14, *kernels, 1);
+    const std::vector<uint8_t> stream = range_encode_bytes(bytes.get(), n, 1 << 14, *kernels, 1).bytes();
     const std::string got(stream.begin(), stream.end());
     fuzz::require(first.empty() || got == first, "backends write other bytes");
     first = got;
