@@ -5,6 +5,10 @@
 import io
 import json
 import math
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -238,6 +242,35 @@ def test_bicubic_down_then_up_keeps_a_slope():
 def test_an_empty_data_folder_is_a_clear_error(tmp_path):
     with pytest.raises(ValueError, match="photographs"):
         training.Photos(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("seed = 5", ""), "seed must be int, got None"),
+        (("crop = 32", "crop = '32'"), "data.crop must be int, got '32'"),
+        (("share_grey = 0.3", ""), "codec.share_grey must be int or float"),
+        (("steps = 2", ""), "stage.steps must be int"),
+        (('train = "com"', 'train = "both"'), "stage must train rec, com or joint"),
+        (("scale = 2", "scale = 3"), "at scale 3"),
+        (("[codec]", "[codec"), "line"),
+    ],
+)
+def test_a_wrong_config_is_a_clear_error(tmp_path, change, message):
+    path = tmp_path / "wrong.toml"
+    path.write_text(CONFIG.replace(*change, 1))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        training.load_config(path)
+
+
+def test_the_command_trains_one_scale_and_says_where_the_model_is(folder, tmp_path):
+    command = [sys.executable, "-m", "fastcodec", "train", str(folder / "tiny.toml"), "--data", str(folder)]
+    done = subprocess.run(
+        [*command, "-d", str(tmp_path), "--scale", "1", "--threads", "1", "--json"], capture_output=True, check=True
+    )
+    said = json.loads(done.stdout)
+    assert [Path(log).name for log in said["logs"]] == ["log_scale1.jsonl"]
+    assert set(packed_model.load(said["model"]).programs) == {"rec1_rgb", "rec1_grey", "com1_rgb", "com1_grey"}
 
 
 def test_an_unknown_config_lists_the_shipped_ones():

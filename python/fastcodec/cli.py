@@ -475,7 +475,8 @@ def train(
     data: Annotated[Path, typer.Option(help="Folder of photographs.", exists=True, file_okay=False)],
     output_dir: Annotated[Path, typer.Option("-d", "--output-dir", help="Checkpoint, log and packed model.")],
     budget_minutes: Annotated[float, typer.Option(min=0.0, help="Stop in good order after this time.")] = float("inf"),
-    resume: Annotated[bool, typer.Option("--resume/--restart", help="Go on from the folder's checkpoint.")] = True,
+    resume: Annotated[bool, typer.Option("--resume/--restart", help="Go on from the folder's checkpoints.")] = True,
+    scale: Annotated[int | None, typer.Option(min=1, max=2, help="Train only the networks of this scale.")] = None,
     threads: Threads = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")] = None,
     as_json: AsJson = False,
@@ -487,10 +488,11 @@ def train(
     with terminal.training_bar() as progress:
         path = training.main(
             config, data=data, out=output_dir, budget_minutes=budget_minutes, resume=resume, device=device,
-            threads=threads, progress=progress,
+            threads=threads, progress=progress, scales=(1, 2) if scale is None else (scale,),
         )  # fmt: skip
     if as_json:
-        terminal.print_json({"model": str(path), "log": str(output_dir / "log.jsonl")})
+        logs = sorted(str(log) for log in output_dir.glob("log_scale*.jsonl"))
+        terminal.print_json({"model": str(path), "logs": logs})
     else:
         print(f"written: {path}")
 

@@ -32,6 +32,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from ..errors import Error
 from . import networks
 from .data import Photos, Samples, Sampling, through_codec, to_bytes, to_real
 from .export import export
@@ -47,8 +48,49 @@ else:
 CHECKPOINT_SECONDS = 120.0
 
 
-class TrainingError(RuntimeError):
+class TrainingError(Error):
     """Training cannot go on; the last good checkpoint is kept."""
+
+
+_KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "": {"name": str, "seed": int, "data": dict, "codec": dict, "networks": dict, "stage": list},
+    "data": {"hold_out": int, "crop": int, "batch": int},
+    "codec": {
+        "name": str,
+        "qualities": list,
+        "log_quality": bool,
+        "levels": list,
+        "period": int,
+        "share_444": (int, float),
+        "share_grey": (int, float),
+        "reuse": int,
+    },
+    "networks": {"variant": str},
+    "stage": {"train": str, "scale": int, "steps": int, "lr": (int, float)},
+}
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Raises ValueError that names the first key that is missing or of a wrong kind."""
+
+    def check(section: str, values: Any) -> None:
+        for key, kind in _KEYS[section].items():
+            found = values.get(key) if isinstance(values, dict) else None
+            if not isinstance(found, kind):
+                name = f"{section}.{key}" if section else key
+                wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+                raise ValueError(f"training config: {name} must be {wanted}, got {found!r}")
+
+    check("", config)
+    for section in ("data", "codec", "networks"):
+        check(section, config[section])
+    for stage in config["stage"]:
+        check("stage", stage)
+        if stage["train"] not in ("rec", "com", "joint") or stage["scale"] not in (1, 2):
+            raise ValueError(
+                f"training config: stage must train rec, com or joint at scale 1 or 2, got {stage['train']!r} at "
+                f"scale {stage['scale']}"
+            )
 
 
 @dataclass
@@ -93,6 +135,7 @@ def load_config(path: str | Path) -> dict[str, Any]:
             raise ValueError(f"config must be a file or one of {names}, got {str(path)!r}")
         path = shipped
     config: dict[str, Any] = tomllib.loads(path.read_text())
+    check_config(config)
     return config
 
 
