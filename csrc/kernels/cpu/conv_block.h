@@ -43,20 +43,24 @@ inline __attribute__((always_inline)) void finish(const ConvArgs& a, V acc, V bi
   else store_i16(static_cast<int16_t*>(a.out[y]) + at, v);
 }
 
+// The short way of nearly all layers: u8 outputs, nothing to add.
+inline bool is_plain(const ConvArgs& a) { return !a.add && a.out_type == Dtype::kU8; }
+inline void finish_plain(uint8_t* out, V acc, V bias, V mult) { store_u8(out, mul_shift_32(add(acc, bias), mult)); }
+
 // The outputs of P pixels from x of row y on and B vectors of channels from c on; sums[pixel][B][lane].
 template <int P, int B>
 inline void finish_block(const ConvArgs& a, const int32_t* sums, const V (&bias)[B], const V (&mult)[B], int y, ptrdiff_t x,
                          int c) {
-  if (a.add || a.out_type != Dtype::kU8) {
+  if (!is_plain(a)) {
     for (int p = 0; p < P; ++p) {
       for (int b = 0; b < B; ++b) finish(a, load(sums + (p * B + b) * kLanes), bias[b], mult[b], y, x + p, c + b * kLanes);
     }
     return;
   }
-  auto* out = static_cast<uint8_t*>(a.out[y]) + x * a.out_pixel + c;  // nearly all layers
+  auto* out = static_cast<uint8_t*>(a.out[y]) + x * a.out_pixel + c;
   for (int p = 0; p < P; ++p, out += a.out_pixel) {
     for (int b = 0; b < B; ++b) {
-      store_u8(out + b * kLanes, mul_shift_32(add(load(sums + (p * B + b) * kLanes), bias[b]), mult[b]));
+      finish_plain(out + b * kLanes, load(sums + (p * B + b) * kLanes), bias[b], mult[b]);
     }
   }
 }

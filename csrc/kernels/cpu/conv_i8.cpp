@@ -89,13 +89,15 @@ inline Column load_column(const uint8_t* const rows[3], ptrdiff_t at) {
   return {load_pair_i8(signed_row(0), signed_row(1)), load_i8(signed_row(2))};
 }
 
-// One output row for kLanes channels from c on; kStride of the three columns are new at each pixel.
-template <int kStride, bool kSigned>
+// One output row for kLanes channels from c on; kStride of the three columns are new at each pixel. kPlain: u8 outputs,
+// nothing to add.
+template <int kStride, bool kSigned, bool kPlain>
 void depthwise_row(const ConvArgs& a, const V (&weight)[6], int y, int c) {
   const V bias = load(a.bias + c), mult = load(a.mult + c);
   const ptrdiff_t pixel = a.shape.in_pixel;
   const uint8_t* rows[3];
   for (int i = 0; i < 3; ++i) rows[i] = a.in[y * kStride + i] + c;
+  auto* out = static_cast<uint8_t*>(a.out[y]) + c;
   Column columns[3];
   for (int i = 0; i < 3 - kStride; ++i) columns[i] = load_column<kSigned>(rows, i * pixel);
   for (int x = 0; x < a.n_cols; ++x) {
@@ -105,7 +107,8 @@ void depthwise_row(const ConvArgs& a, const V (&weight)[6], int y, int c) {
       upper = mul_add_pairs(upper, columns[i].upper, weight[i]);
       lower = mul_add_pairs(lower, columns[i].lower, weight[3 + i]);
     }
-    finish(a, add(upper, lower), bias, mult, y, x, c);
+    if (kPlain) finish_plain(out + static_cast<ptrdiff_t>(x) * a.out_pixel, add(upper, lower), bias, mult);
+    else finish(a, add(upper, lower), bias, mult, y, x, c);
     for (int i = 0; i < 3 - kStride; ++i) columns[i] = columns[i + kStride];
   }
 }
@@ -120,11 +123,12 @@ void depthwise_rows(const ConvArgs& a) {
     }
     for (int y = 0; y < a.n_rows; ++y) {
       if (a.shape.stride == 1) {
-        if (a.shape.in_signed) depthwise_row<1, true>(a, weight, y, c);
-        else depthwise_row<1, false>(a, weight, y, c);
+        if (a.shape.in_signed) depthwise_row<1, true, false>(a, weight, y, c);
+        else if (is_plain(a)) depthwise_row<1, false, true>(a, weight, y, c);
+        else depthwise_row<1, false, false>(a, weight, y, c);
       } else {
-        if (a.shape.in_signed) depthwise_row<2, true>(a, weight, y, c);
-        else depthwise_row<2, false>(a, weight, y, c);
+        if (a.shape.in_signed) depthwise_row<2, true, false>(a, weight, y, c);
+        else depthwise_row<2, false, false>(a, weight, y, c);
       }
     }
   }

@@ -106,6 +106,7 @@ void multiply(const int16_t* v, const int16_t* weight, size_t stride, int channe
 // Outputs of n tiles from column x on, kLanes channels from c on.
 void finish_tiles(const ConvArgs& a, const int32_t* m, int n, int x, int c) {
   const V bias = load(a.bias + c), mult = load(a.mult + c), inverse = broadcast_lane(kInverseOf9);
+  const bool plain = is_plain(a);
   for (int tile = 0; tile < n; ++tile, m += kOutBlock) {
     V half[4][6];
     for (int column = 0; column < 6; ++column) {
@@ -119,7 +120,9 @@ void finish_tiles(const ConvArgs& a, const int32_t* m, int n, int x, int c) {
       transform_out(half[row], o);
       for (int column = 0; column < 4; ++column) {
         const V acc = shift_right<6>(mul(o[column], inverse));
-        finish(a, acc, bias, mult, row, x + tile * 4 + column, c);
+        const ptrdiff_t at = x + tile * 4 + column;
+        if (plain) finish_plain(static_cast<uint8_t*>(a.out[row]) + at * a.out_pixel + c, acc, bias, mult);
+        else finish(a, acc, bias, mult, row, at, c);
       }
     }
   }
