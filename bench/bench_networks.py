@@ -19,7 +19,9 @@ from fastcodec import _core, bench_networks
 from fastcodec.packed_model import Program
 
 SIZE = (256, 384)
-VECTOR_BACKENDS = [name for name, available, _ in _core.backends() if available and name in ("avx2", "avx512")]
+VECTOR_BACKENDS = [
+    name for name, available, _ in _core.backends() if available and name in ("avx2", "avxvnni", "avx512")
+]
 
 
 @pytest.mark.parametrize("name", bench_networks.NETWORKS)
@@ -32,8 +34,8 @@ def test_network(name: str) -> None:
 
 @pytest.mark.parametrize("backend", VECTOR_BACKENDS)
 def test_zero_blocks(backend: str) -> None:
-    outputs = 16 if backend == "avx512" else 8  # of the blocks that the backend skips
-    networks = {share: bench_networks.network("S", zero_blocks=share, block_outputs=outputs) for share in (0.0, 0.5)}
+    half = "S50x16" if backend == "avx512" else "S50"  # blocks of the size that the backend skips
+    networks = {share: bench_networks.network(name) for share, name in ((0.0, "S"), (0.5, half))}
     programs = {share: Program(one.spec, one.tensors, backend=backend) for share, one in networks.items()}
     image = bench_networks.sample_image(SIZE, 3)
     calls = {str(share): lambda p=p: p.run(image, 0, SIZE, threads=1) for share, p in programs.items()}

@@ -29,7 +29,7 @@ def test_work_space_of_100_megapixels(name: str, threads: int, size: tuple[int, 
 
 
 def test_zero_blocks_are_whole() -> None:
-    weight = bench_networks.network("S", zero_blocks=0.5).tensors["3.w"]
+    weight = bench_networks.network("S50").tensors["3.w"]
     blocks = weight.reshape(8, 8, 16, 4).any(axis=(1, 3))
     assert blocks.mean() == 0.5
 

@@ -37,6 +37,7 @@ Array = NDArray[Any]
 Call = bench_peers.Call
 
 NETWORKS = ("P", "F", "D")
+SPARSE = {"S": (0.0, 8), "S50": (0.5, 8), "S50x16": (0.5, 16)}  # share of zero blocks, outputs of a block
 CHECK_SIZE = (50, 70)  # (height, width) where fastcodec is compared with its reference kernels
 PLANE_PERIOD = 8
 CONTENDER_SECONDS = 20.0  # a contender is not called again once its calls took so long together
@@ -107,10 +108,11 @@ def _block_mask(rng: np.random.Generator, shape: tuple[int, ...], share: float, 
     return kept.repeat(block_outputs, axis=0).repeat(4, axis=3)[:outputs, ..., :inputs]
 
 
-def network(name: str, *, zero_blocks: float = 0.0, block_outputs: int = 8) -> Network:
+def network(name: str) -> Network:
     """P: the RecCNN of the paper, 20 layers of 64 channels at full resolution. F: at half resolution 16 -> 32,
     8 x 32 -> 32, 32 -> 12, pixel shuffle. D: the same depth, each layer depthwise 3x3 and 1x1, 48 channels.
-    S: 1x1-heavy: 3x3 16 -> 64, 8 x 1x1 64 -> 64, 1x1 64 -> 12; a share `zero_blocks` of their blocks is zero.
+    S: 1x1-heavy: 3x3 16 -> 64, 8 x 1x1 64 -> 64, 1x1 64 -> 12. S50, S50x16: with half of the blocks of 8 outputs x 4
+    inputs, or 16 x 4, of the 1x1 weights zero.
     """
     b = _Builder(seed=0)
     if name == "P":
@@ -130,13 +132,14 @@ def network(name: str, *, zero_blocks: float = 0.0, block_outputs: int = 8) -> N
             x = b.conv(b.conv(x, (inputs, 3, 3)), (48, 1, 1, inputs))
             inputs = 48
         d = b.conv(b.conv(x, (48, 3, 3)), (12, 1, 1, 48), "i16")
-    elif name == "S":
+    elif name in SPARSE:
+        zero_blocks, block_outputs = SPARSE[name]
         x = b.conv(x, (64, 3, 3, 16))
         for _ in range(8):
             x = b.conv(x, (64, 1, 1, 64), "u8", zero_blocks, block_outputs)
         d = b.conv(x, (12, 1, 1, 64), "i16", zero_blocks, block_outputs)
     else:
-        raise ValueError(f"network must be P, F, D or S, got {name!r}")
+        raise ValueError(f"network must be one of {(*NETWORKS, *SPARSE)}, got {name!r}")
     return b.network(name, b.add("pixel_shuffle", [d], factor=2))
 
 
@@ -150,18 +153,19 @@ def installed_networks() -> list[Network]:
 
 
 def choose(names: list[str] | None = None) -> list[Network]:
-    """The networks of those names, each "P", "F", "D" or the name of an installed model or of one of its programs.
+    """The networks of those names: of NETWORKS or SPARSE, or an installed model or one of its programs.
 
-    None: all. Raises ValueError for an unknown name.
+    None: all but SPARSE. Raises ValueError for an unknown name.
     """
     wanted = list(dict.fromkeys(names or []))
     installed = installed_networks()
-    chosen = [network(name) for name in (wanted or NETWORKS) if name in NETWORKS]
+    own = (*NETWORKS, *SPARSE)
+    chosen = [network(name) for name in (wanted or NETWORKS) if name in own]
     for name in wanted:
-        if name not in NETWORKS:
+        if name not in own:
             found = [one for one in installed if name in (one.name, one.name.split("/")[0])]
             if not found:
-                known = ", ".join([*NETWORKS, *(one.name for one in installed)])
+                known = ", ".join([*own, *(one.name for one in installed)])
                 raise ValueError(f"no network {name!r}; there are {known}")
             chosen += found
     return chosen if wanted else chosen + installed
@@ -373,7 +377,9 @@ def markdown(result: Json) -> str:
         "Versions: " + ", ".join(f"{name} {version}" for name, version in where["versions"].items()) + ".",
         f"Medians of interleaved calls, {result['clock']}. Memory: growth in loading and the first run; "
         "for fastcodec the work space. Peers leave out the 8-bit conversions and the bicubic base. "
-        "P: RecCNN of the paper, 20 x 64 channels; F: 10 layers, 32 channels at half resolution; D: the same depth, depthwise-separable, 48 channels.",
+        "P: RecCNN of the paper, 20 x 64 channels; F: 10 layers, 32 channels at half resolution; D: the same depth, "
+        "depthwise-separable, 48 channels; S: 8 x 1x1 of 64 channels; S50, S50x16: with half of the blocks of 8 or 16 "
+        "outputs x 4 inputs zero (GMAC/s as if they were not).",
     ]
     for one in result["networks"]:
         width, height = one["size"]

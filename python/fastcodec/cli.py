@@ -432,7 +432,7 @@ def bench_rd(
 def bench_networks(
     name: Annotated[
         list[str] | None,
-        typer.Option("-n", "--network", help="P, F, D or a model's name; repeat for several. Default: all."),
+        typer.Option("-n", "--network", help="P, F, D, S, S50, S50x16 or a model's name; repeat for several."),
     ] = None,
     size: Annotated[str, typer.Option(metavar="WxH", help="Size of the image.")] = "768x512",
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Calls of each engine.")] = 7,
