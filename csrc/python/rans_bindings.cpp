@@ -60,7 +60,8 @@ py::bytes to_bytes(const RangeStream& stream) {
 
 using TableList = std::vector<std::tuple<int, int, std::vector<uint16_t>>>;  // low, shift, frequencies
 
-std::unique_ptr<RangeTables> make_tables(const TableList& list, const std::string& id) {
+std::unique_ptr<RangeTables> make_tables(const TableList& list, const py::bytes& id_bytes) {
+  const std::string id = id_bytes;
   if (id.size() != 4) throw Error(ErrorCode::kValue, "a table set's id has 4 bytes, got " + std::to_string(id.size()));
   std::vector<RangeTable> tables;
   for (const auto& [low, shift, freqs] : list) tables.push_back({low, shift, freqs});

@@ -68,7 +68,7 @@ class RansTables:
     """
     Validated tables of the range coder.
     """
-    def __init__(self, tables: collections.abc.Sequence[tuple[int, int, collections.abc.Sequence[int]]], id: str) -> None:
+    def __init__(self, tables: collections.abc.Sequence[tuple[int, int, collections.abc.Sequence[int]]], id: bytes) -> None:
         ...
     def __len__(self) -> int:
         ...

@@ -122,7 +122,7 @@ def _gaussian_freqs(sigma: float) -> tuple[int, int, list[int]]:
     while sigma > _MAX_TABLE_SIGMA:
         sigma /= 2
         shift += 1
-    up_to = _normal_above_0((np.arange(_MAX_RADIUS + 1) + 0.5) / sigma)  # P(0 < N*sigma < k + 1/2)
+    up_to = _normal_above_0((np.arange(_MAX_RADIUS + 1, dtype=np.float64) + 0.5) / sigma)  # P(0 < N*sigma < k + 1/2)
     wanted = np.diff(up_to, prepend=0.0) * SLOTS  # slots of k = 1, 2, ...
     radius = 0
     while radius < _MAX_RADIUS and wanted[radius + 1] >= _LEAST_SLOTS:
