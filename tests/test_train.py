@@ -16,6 +16,7 @@ from PIL import Image
 
 torch = pytest.importorskip("torch", reason="training needs torch: pip install 'fastcodec[train]'")
 
+import safetensors.torch  # noqa: E402
 from fastcodec import packed_model  # noqa: E402
 from fastcodec.train import export, losses, networks, resample  # noqa: E402
 from fastcodec.train import train as training  # noqa: E402
@@ -175,6 +176,25 @@ def test_a_run_stops_at_its_budget_goes_on_and_repeats_exactly(folder, tmp_path)
     model = packed_model.load(first)
     assert set(model.programs) == {f"{n}_{c}" for n in ("rec1", "com1", "rec2", "com2") for c in ("rgb", "grey")}
     assert model.codec == "jpeg"
+
+
+def test_a_run_starts_from_the_float_weights_of_another(folder, tmp_path):
+    first = training.main(folder / "tiny.toml", data=folder, out=tmp_path / "a", device="cpu", threads=1)
+    nothing = tmp_path / "nothing.toml"
+    nothing.write_text(CONFIG.replace("steps = 2", "steps = 0"))
+    options = {"data": folder, "device": "cpu", "threads": 1, "init": tmp_path / "a" / "float" / first.name}
+    second = training.main(nothing, out=tmp_path / "b", **options)
+    before, after = (
+        safetensors.torch.load_file(tmp_path / run / "float" / name)
+        for run, name in (("a", first.name), ("b", second.name))
+    )
+    kept = [key for key in before if not key.endswith("log_scale")]  # these are measured anew
+    assert len(kept) > 20
+    assert all(torch.equal(before[key], after[key]) for key in kept)
+    wider = tmp_path / "wider.toml"
+    wider.write_text(CONFIG.replace("width = 8", "width = 9"))
+    with pytest.raises(ValueError, match="init: rec1"):
+        training.main(wider, out=tmp_path / "c", **options)
 
 
 def test_each_scale_trains_by_itself(folder, tmp_path):

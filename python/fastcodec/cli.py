@@ -476,6 +476,9 @@ def train(
     output_dir: Annotated[Path, typer.Option("-d", "--output-dir", help="Checkpoint, log and packed model.")],
     budget_minutes: Annotated[float, typer.Option(min=0.0, help="Stop in good order after this time.")] = float("inf"),
     resume: Annotated[bool, typer.Option("--resume/--restart", help="Go on from the folder's checkpoints.")] = True,
+    init: Annotated[
+        Path | None, typer.Option(help="Float weights of an earlier run to start from.", exists=True, dir_okay=False)
+    ] = None,
     scale: Annotated[int | None, typer.Option(min=1, max=2, help="Train only the networks of this scale.")] = None,
     threads: Threads = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")] = None,
@@ -487,7 +490,7 @@ def train(
     training = importlib.import_module("fastcodec.train.train")
     with terminal.training_bar() as progress:
         path = training.main(
-            config, data=data, out=output_dir, budget_minutes=budget_minutes, resume=resume, device=device,
+            config, data=data, out=output_dir, budget_minutes=budget_minutes, resume=resume, init=init, device=device,
             threads=threads, progress=progress, scales=(1, 2) if scale is None else (scale,),
         )  # fmt: skip
     if as_json:

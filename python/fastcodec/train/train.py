@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 import torch.nn as nn
 from torch import Tensor
@@ -394,6 +395,30 @@ def restore(run: Run) -> bool:
     return True
 
 
+def save_weights(nets: dict[str, nn.Module], path: Path) -> None:
+    """Write the float weights of networks to one safetensors file, for `load_weights`."""
+    path.parent.mkdir(exist_ok=True)
+    tensors = {
+        f"{name}.{key}": t.contiguous().cpu() for name, net in nets.items() for key, t in net.state_dict().items()
+    }
+    path.write_bytes(safetensors.torch.save(tensors))
+
+
+def load_weights(nets: dict[str, nn.Module], path: str | Path) -> None:
+    """Start networks from the float weights that an earlier run wrote; networks not in the file are left alone.
+
+    Raises ValueError when the file's networks have another shape.
+    """
+    tensors = safetensors.torch.load(Path(path).read_bytes())
+    for name, net in nets.items():
+        own = {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
+        try:
+            if own:
+                net.load_state_dict(own)
+        except RuntimeError as error:
+            raise ValueError(f"init: {name} in {path} does not fit the config's networks: {error}") from error
+
+
 def train_scale(run: Run, deadline: float, log: Any) -> bool:
     """All stages of one scale; False when the deadline came first."""
     while run.stage < len(run.stages):
@@ -411,6 +436,7 @@ def main(
     out: str | Path,
     budget_minutes: float = math.inf,
     resume: bool = True,
+    init: str | Path | None = None,
     scales: tuple[int, ...] = (1, 2),
     device: str | None = None,
     threads: int | None = None,
@@ -421,9 +447,10 @@ def main(
     Args:
         config: TOML file, or the name of a shipped config.
         data: folder of photographs (searched recursively).
-        out: run folder: checkpoints, log_scale*.jsonl, config.json and the packed model.
+        out: run folder: checkpoints, log_scale*.jsonl, config.json, the packed model, and float/, its float weights.
         budget_minutes: stop in good order after this time; start again to go on.
         resume: go on from the folder's checkpoints; False starts anew.
+        init: float weights of an earlier run to start from; a checkpoint in the run folder comes before them.
         scales: which of the config's scales to train now; the export holds all that have a
             checkpoint.
         progress: called with each log record (a dict).
@@ -442,6 +469,8 @@ def main(
     ready: dict[str, nn.Module] = {}
     for scale in sorted({s["scale"] for s in loaded["stage"]}):
         nets = {k: n.to(place) for k, n in make_networks(loaded, scale).items()}
+        if init is not None:
+            load_weights(nets, init)
         run = Run(loaded, folder, place, photos, scale, nets)
         found = (resume or scale not in scales) and restore(run)
         if scale in scales:
@@ -458,4 +487,5 @@ def main(
         ready |= calibrated(run)
     path = folder / f"{loaded['name']}.safetensors"
     export(loaded, ready, path)
+    save_weights(ready, folder / "float" / path.name)
     return path
