@@ -5,23 +5,29 @@
 Each coder codes the same symbols with the same scales; what does not come back exactly fails. Runs of all coders
 alternate and times are CPU times of the process, so that ratios hold on a busy machine; the tables have medians. Peers
 that are not installed (pip install constriction torch-ans compressai zstandard) are left out and named.
-FASTCODEC_BENCH_ROUNDS sets the number of rounds (default 7).
+FASTCODEC_BENCH_ROUNDS sets the number of rounds (default 7); FASTCODEC_BENCH_RESULTS names a folder for rans.json and
+rans.md (the kept ones are in bench/results/rans).
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import timing
 from fastcodec import _core, rans
 
 ROUNDS = int(os.environ.get("FASTCODEC_BENCH_ROUNDS", "7"))
 SIZE = 4_096_000
+TABLES: list[dict[str, Any]] = []
 Coder = tuple[Callable[[], Any], Callable[[Any], np.ndarray], Callable[[Any], int]]  # encode, decode, size in bytes
 
 
@@ -82,10 +88,42 @@ def measure(coders: dict[str, Coder], expected: np.ndarray) -> dict[str, tuple[f
 
 
 def report(title: str, results: dict[str, tuple[float, float, int]], n: int, ideal: float, unit: str) -> None:
-    print(f"\n{title} ({n:,} symbols, {ROUNDS} rounds)")
-    print(f"{'coder':40s} {'encode':>9s} {'decode':>9s} {unit}, over the entropy")
-    for name, (encode, decode, size) in results.items():
-        print(f"{name:40s} {n / encode / 1e6:9.1f} {n / decode / 1e6:9.1f} {100 * (size / ideal - 1):9.3f} %")
+    """Keeps a table for `results`, and prints it."""
+    rows = {
+        name: {"encode": n / encode / 1e6, "decode": n / decode / 1e6, "bytes": size, "over": size / ideal - 1}
+        for name, (encode, decode, size) in results.items()
+    }
+    TABLES.append({"title": title, "items": n, "rounds": ROUNDS, "unit": unit, "rows": rows})
+    print("\n" + markdown(TABLES[-1]))
+
+
+def markdown(table: dict[str, Any]) -> str:
+    lines = [
+        f"{table['title']} ({table['items']:,} items, {table['rounds']} rounds):\n",
+        f"| coder | encode {table['unit']} | decode {table['unit']} | over the entropy |",
+        "|---|---|---|---|",
+    ]
+    for name, row in table["rows"].items():
+        over = f"{100 * row['over']:.2f} %" if "over" in row else ""
+        lines.append(f"| {name} | {row['encode']:.0f} | {row['decode']:.0f} | {over} |")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def results() -> Iterator[None]:
+    """Writes what was measured, with the machine and its load, when all is done."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    yield
+    folder = os.environ.get("FASTCODEC_BENCH_RESULTS")
+    if not folder or not TABLES:
+        return
+    machine = timing.machine() | {"cpus": str(os.cpu_count()), "load_at_start": f"{load:.1f}"}
+    where = Path(folder)
+    where.mkdir(parents=True, exist_ok=True)
+    (where / "rans.json").write_text(json.dumps({"machine": machine, "tables": TABLES}, indent=1) + "\n")
+    head = ", ".join(f"{key} {value}" for key, value in machine.items())
+    text = f"# The range coder beside its peers\n\n{head}. Medians; all coders in turn in each round.\n\n"
+    (where / "rans.md").write_text(text + "\n".join(map(markdown, TABLES)))
 
 
 def constriction_coder(symbols: np.ndarray, index: np.ndarray) -> Coder:
@@ -128,18 +166,23 @@ def shared_cdfs(bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return cdf, np.full(64, 129, np.int32), np.full(64, -63, np.int32)
 
 
-def torch_ans_coder(symbols: np.ndarray, index: np.ndarray) -> Coder:
-    """torch_ans' tensor interface with 64-bit states, four lanes and eight rows: its fastest on one core."""
+def torch_ans_coder(symbols: np.ndarray, index: np.ndarray, *, lanes: int, as_bytes: bool) -> Coder:
+    """torch_ans with 64-bit states, the faster kind, and eight rows.
+
+    Its tensor interface ends with one buffer a row and makes no bytes; encode_with_indexes does, as everyone else here.
+    """
     import torch
     from torch_ans import utils
 
     torch.set_num_threads(1)
     coder = utils.TorchANSInterface(
-        impl="rans64", freq_precision=16, device="cpu", num_interleaves=4, inverse_cdf_precision=None
+        impl="rans64", freq_precision=16, device="cpu", num_interleaves=lanes, inverse_cdf_precision=None
     )
     coder.set_cdfs(*map(torch.from_numpy, shared_cdfs(16)))
     x = torch.from_numpy(symbols.astype(np.int32).reshape(8, -1))
     t = torch.from_numpy(index.astype(np.int32).reshape(8, -1))
+    if as_bytes:
+        return lambda: coder.encode_with_indexes(x, t), lambda data: coder.decode_with_indexes(data, t).numpy(), len
     tables = {"cdfs": coder.cdfs, "cdfs_sizes": coder.cdfs_sizes, "offsets": coder.offsets}
     return (
         lambda: coder.encode(x, dist_indexes=t, **tables),
@@ -194,13 +237,19 @@ def test_symbols_beside_peers(bits: float) -> None:
         lambda data: rans.decode(data, rans.scale_index(sigma), threads=1),
         len,
     )
-    peers = {
-        "torch_ans rans64 (tensors)": torch_ans_coder,
+    peers: dict[str, Callable[..., Coder]] = {
+        f"torch_ans rans64, {lanes} lanes{', to bytes' if as_bytes else ', tensors'}": functools.partial(
+            torch_ans_coder, lanes=lanes, as_bytes=as_bytes
+        )
+        for lanes in (4, 8)
+        for as_bytes in (False, True)
+    }
+    peers |= {
         "constriction ANS (sorted by table)": constriction_coder,
         "compressai ans (lists ready)": compressai_coder,
     }
     results = measure(with_peers(coders, peers, symbols, index), symbols)
-    report(f"{bits:g} bit a symbol, one thread, million symbols a second", results, symbols.size, ideal, "Msym/s")
+    report(f"{bits:g} bit a symbol, CPU time of one thread", results, symbols.size, ideal, "Msym/s")
 
 
 def test_bytes_beside_peers() -> None:
@@ -219,17 +268,29 @@ def test_bytes_beside_peers() -> None:
         return lambda: packer.compress(data), lambda d: np.frombuffer(unpacker.decompress(d), np.uint8), len
 
     results = measure(with_peers(coders, {"zstandard level 1": zstandard_coder}, raw), raw)
-    report("geometric bytes, one thread, MB a second", results, raw.size, ideal, "MB/s")
+    report("Geometric bytes, CPU time of one thread", results, raw.size, ideal, "MB/s")
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("what", ["encode", "decode"])
-def test_threads(benchmark: Any, what: str, threads: int) -> None:
+def test_threads() -> None:
+    """Elapsed time of one and two threads in turn: it says something only on a machine with two idle cores."""
     symbols, index, _ = workload(1.0)
     stream = rans.encode(symbols, index)
-    np.testing.assert_array_equal(rans.decode(stream, index, threads=threads), symbols)
-    if what == "encode":
-        benchmark(lambda: rans.encode(symbols, index, threads=threads))
-    else:
-        benchmark(lambda: rans.decode(stream, index, threads=threads))
-    benchmark.extra_info["Msym/s"] = symbols.size / benchmark.stats.stats.median / 1e6
+    calls = {
+        (what, threads): functools.partial(call, threads=threads)
+        for threads in (1, 2)
+        for what, call in {
+            "encode": functools.partial(rans.encode, symbols, index),
+            "decode": functools.partial(rans.decode, stream, index),
+        }.items()
+    }
+    seconds = timing.interleaved(calls, 10 * ROUNDS)
+    rows = {
+        f"fastcodec, {threads} thread{'s' * (threads > 1)}": {
+            what: symbols.size / statistics.median(seconds[what, threads]) / 1e6 for what in ("encode", "decode")
+        }
+        for threads in (1, 2)
+    }
+    title = "1 bit a symbol, elapsed time"
+    TABLES.append({"title": title, "items": symbols.size, "rounds": 10 * ROUNDS, "unit": "Msym/s", "rows": rows})
+    print("\n" + markdown(TABLES[-1]))
+    np.testing.assert_array_equal(rans.decode(stream, index, threads=2), symbols)
