@@ -79,21 +79,25 @@ def good() -> dict[str, Callable[[], bytes]]:
         for name in CODECS
         for kind, x in (("rgb", rgb), ("grey", grey))
     }
-    return streams | shipped | {
-        "jpeg_444.fcd": lambda: encode(rgb, quality=80, subsampling="4:4:4", networks="off"),
-        "jpeg_untrimmed.fcd": lambda: untrimmed(rgb),
-        "jpeg_one_pixel.fcd": lambda: encode(rgb[:1, :1], networks="off"),
-        "jpeg_alpha.fcd": lambda: encode(rgba, quality=40, networks="off"),
-        "jpeg_grey_alpha_constant.fcd": lambda: encode(np.dstack([grey, grey * 0 + 7]), networks="off"),
-        "jpeg_metadata.fcd": lambda: encode(photo(), networks="off"),
-        "jpeg_rec1_rgb.fcd": lambda: encode(rgb, quality=40, scale=1, **on),
-        "jpeg_rec1_grey.fcd": lambda: encode(grey, quality=40, scale=1, **on),
-        "jpeg_rec2_rgb.fcd": lambda: encode(rgb, quality=70, scale=2, **on),
-        "jpeg_rec2_grey.fcd": lambda: encode(grey, quality=70, scale=2, **on),
-        "jpeg_rec2_alpha.fcd": lambda: encode(rgba, quality=70, scale=2, **on),
-        "plain.jpg": lambda: encode(photo(), container="jpeg", networks="off"),
-        "plain_rec1_alpha.jpg": lambda: encode(rgba, quality=50, container="jpeg", **on),
-    }
+    return (
+        streams
+        | shipped
+        | {
+            "jpeg_444.fcd": lambda: encode(rgb, quality=80, subsampling="4:4:4", networks="off"),
+            "jpeg_untrimmed.fcd": lambda: untrimmed(rgb),
+            "jpeg_one_pixel.fcd": lambda: encode(rgb[:1, :1], networks="off"),
+            "jpeg_alpha.fcd": lambda: encode(rgba, quality=40, networks="off"),
+            "jpeg_grey_alpha_constant.fcd": lambda: encode(np.dstack([grey, grey * 0 + 7]), networks="off"),
+            "jpeg_metadata.fcd": lambda: encode(photo(), networks="off"),
+            "jpeg_rec1_rgb.fcd": lambda: encode(rgb, quality=40, scale=1, **on),
+            "jpeg_rec1_grey.fcd": lambda: encode(grey, quality=40, scale=1, **on),
+            "jpeg_rec2_rgb.fcd": lambda: encode(rgb, quality=70, scale=2, **on),
+            "jpeg_rec2_grey.fcd": lambda: encode(grey, quality=70, scale=2, **on),
+            "jpeg_rec2_alpha.fcd": lambda: encode(rgba, quality=70, scale=2, **on),
+            "plain.jpg": lambda: encode(photo(), container="jpeg", networks="off"),
+            "plain_rec1_alpha.jpg": lambda: encode(rgba, quality=50, container="jpeg", **on),
+        }
+    )
 
 
 def _fcd(payload: bytes = b"", **changes: Any) -> bytes:

@@ -91,7 +91,7 @@ def test_depthwise(backend: str, dtype: str, stride: int, channels: int) -> None
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", [1, 4, 7, 16, 17, 33, 48, 130])
 def test_conv_zero_blocks(backend: str, dtype: str, stride: int, channels: int) -> None:
-    """1x1 with zero blocks of 16 outputs x 4 inputs, which every backend skips: some, none or all in a row of blocks."""
+    """1x1 with zero blocks of 16 outputs x 4 inputs, which each backend skips: some, none or all in a row."""
     b = cases.ProgramBuilder(3, (10, 20), seed=channels)
     other = CHANNELS[(5 * channels) % len(CHANNELS)]
     x = b.conv("image", channels, kernel=1, dtype="i8" if channels % 2 else "u8")
