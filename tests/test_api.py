@@ -108,7 +108,7 @@ def test_inputs_of_the_same_pixels_give_the_same_stream(x: Any) -> None:
 
 
 def test_torch_inputs() -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
     t = torch.from_numpy(X).permute(2, 0, 1)
     assert encode(t) == encode(X)
     assert encode(t.contiguous()) == encode(X)
@@ -125,7 +125,7 @@ class OnGPU(DLPack):
 
 
 def test_objects_on_a_gpu_come_to_the_host_through_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
     fake = ModuleType("torch")
     fake.from_dlpack = lambda x: torch.from_dlpack(x.kept)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torch", fake)
@@ -137,7 +137,7 @@ def test_objects_on_a_gpu_come_to_the_host_through_torch(monkeypatch: pytest.Mon
 
 @pytest.mark.gpu
 def test_cuda_tensors_in_and_out() -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     t = torch.from_numpy(X).permute(2, 0, 1).cuda()
@@ -209,7 +209,7 @@ def test_wrong_inputs_say_what_to_call(x: Any, error: type[Exception], match: st
 
 
 def test_wrong_torch_inputs_say_what_to_call() -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
     with pytest.raises(TypeError, match=r"got torch.float32; if it holds 0 to 1, use x.mul\(255\)"):
         encode(torch.zeros(3, 8, 8))
     with pytest.raises(TypeError, match=r"got torch.int64; use x.to\(torch.uint8\)"):
@@ -222,7 +222,7 @@ def test_wrong_torch_inputs_say_what_to_call() -> None:
 
 
 def test_outputs() -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
     for x in (X, GREY, np.dstack([X, GREY])):
         data = encode(x)
         y = decode(data)
@@ -413,7 +413,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
 
 
 def test_a_gpu_that_torch_cannot_reach_is_a_backend_error() -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
     if torch.cuda.is_available():
         pytest.skip("this torch reaches a GPU")
     there = SimpleNamespace(
@@ -424,7 +424,7 @@ def test_a_gpu_that_torch_cannot_reach_is_a_backend_error() -> None:
 
 
 def test_no_cuda_is_a_backend_error() -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
     if not any(status.name == "cuda" and status.available for status in fastcodec.backends()):
         with pytest.raises(fastcodec.BackendError, match="use device='cpu'"):
             encode(X, device="cuda")

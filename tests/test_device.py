@@ -213,7 +213,7 @@ def test_cuda_says_why_not() -> None:
 @pytest.mark.parametrize("network", ["fast", "paper"])
 def test_gpu_small_networks(network: str, height: int) -> None:
     """What compute-sanitizer runs; the later calls are replays of a graph."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
     program = Program(*(cases.network_fast() if network == "fast" else cases.network_paper(widths=(64,) * 6)))
     size = (height, 141)
     image = torch.zeros((*size, 3), dtype=torch.uint8, device="cuda")
@@ -229,7 +229,7 @@ def test_gpu_small_networks(network: str, height: int) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("seed", range(40))
 def test_gpu_random_programs(seed: int) -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
     spec, tensors = cases.random_program(seed)
     height, width = 61 + seed, 300 - 3 * seed
     picture = cases.image(height, width, spec["inputs"]["image"], seed)
@@ -249,7 +249,7 @@ def test_gpu_random_programs(seed: int) -> None:
 
 
 def test_torch_on_the_cpu() -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
     program = Program(*cases.network_f(width=8, blocks=1))
     picture = cases.image(20, 30)
     got = program.run_torch(torch.from_numpy(picture), 0, (20, 30), region=(1, 2, 3, 4))

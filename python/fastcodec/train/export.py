@@ -39,10 +39,10 @@ class Packer:
         self.ops.append({"op": name, "in": inputs, "out": out, **fields})
         return out
 
-    def finish(self, name: str, channels: int, output: str) -> None:
+    def finish(self, name: str, channels: int) -> None:
+        """End the program: its last operation gives the result."""
         self.ops[-1]["out"] = "y"
         self.programs[name] = {"inputs": {"image": channels}, "output": "y", "levels": self.levels, "ops": self.ops}
-        assert output
         self.ops = []
 
     def conv(
@@ -140,7 +140,8 @@ def pack_rec(p: Packer, name: str, net: networks.RecCNN, colour: str) -> None:
     x = pack_trunk(p, name, trunk, x, head, tail, suffix)
     x = p.op("pixel_shuffle", [x], factor=2)
     base = p.op("bicubic_up2", ["image"], type="i16") if net.scale == 2 else "image"
-    p.finish(f"{name}_{colour}", channels, p.op("residual", [x, base]))
+    p.op("residual", [x, base])
+    p.finish(f"{name}_{colour}", channels)
 
 
 def pack_com(p: Packer, name: str, net: networks.ComCNN, colour: str) -> None:
@@ -152,7 +153,8 @@ def pack_com(p: Packer, name: str, net: networks.ComCNN, colour: str) -> None:
     tail = grey_tail(trunk.tail, 3) if grey else trunk.tail
     x = pack_trunk(p, name, trunk, x, head, tail, suffix)
     base = p.op("bicubic_down2", ["image"], type="i16")
-    p.finish(f"{name}_{colour}", channels, p.op("residual", [x, base]))
+    p.op("residual", [x, base])
+    p.finish(f"{name}_{colour}", channels)
 
 
 def pack_paper(p: Packer, name: str, net: nn.Module, colour: str) -> None:
@@ -173,8 +175,8 @@ def pack_paper(p: Packer, name: str, net: nn.Module, colour: str) -> None:
         in_step = out_step
     if not com:
         base = p.op("bicubic_up2", ["image"], type="i16") if up else "image"
-        x = p.op("residual", [x, base])
-    p.finish(f"{name}_{colour}", channels, x)
+        p.op("residual", [x, base])
+    p.finish(f"{name}_{colour}", channels)
 
 
 def pack(nets: dict[str, nn.Module], levels: list[int]) -> Packer:
