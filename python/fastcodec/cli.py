@@ -428,6 +428,44 @@ def bench_rd(
     print(f"written: {out / 'rd.json'}, {out / 'rd.md'}" + (f", {out / 'rd.png'}" if plot else ""))
 
 
+@bench.command("paper")
+def bench_paper(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder with butterfly, cameraman, house, lena, peppers, leaves and parrots.")
+    ],
+    output_dir: Annotated[Path | None, typer.Option("-d", "--output-dir", help="Default: paper-<folder>.")] = None,
+    replace: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=FILE", help="Another file for one of them; repeat for several.")
+    ] = None,
+    picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Draw paper.png (extra: bench).")] = True,
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """The tables of Jiang et al. 2017 at the bytes of JPEG QF 5 and 10: Markdown, JSON, picture, and all files."""
+    measuring = importlib.import_module("fastcodec.bench_paper")
+    if not folder.is_dir():
+        fail(USAGE, f"no such folder: {folder}")
+    others: dict[str, Path] = {}
+    for pair in replace or []:
+        name, equals, path = pair.partition("=")
+        if not equals or name not in measuring.NAMES:
+            fail(USAGE, f"--replace must be NAME=FILE with a name of {', '.join(measuring.NAMES)}, got {pair!r}")
+        others[name] = Path(path)
+    out = output_dir or Path(f"paper-{folder.resolve().name}")
+    try:
+        with terminal.status() as say:
+            result = measuring.bench_paper(
+                folder, out, replace=others, picture=picture, threads=threads, progress=lambda text: say(f"{text} ...")
+            )
+    except measuring.MissingImages as error:
+        fail(USAGE, str(error))
+    if as_json:
+        terminal.print_json(result)
+        return
+    print((out / "paper.md").read_text(encoding="utf-8"), end="")
+    print(f"written: {out / 'paper.json'}, {out / 'paper.md'}" + (f", {out / 'paper.png'}" if picture else ""))
+
+
 @bench.command("networks")
 def bench_networks(
     name: Annotated[
