@@ -28,18 +28,29 @@ def image(height: int, width: int, channels: int = 3, seed: int = 0) -> Array:
     return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
+def noise(height: int, width: int, channels: int, dtype: str, seed: int = 0) -> Array:
+    """An array of a program's input type, [height, width, channels], over most of the type's range, with its ends."""
+    low, high = {"u8": (0, 255), "i8": (-128, 127), "i16": (-32768, 32767)}[dtype]
+    rng = np.random.default_rng(seed)
+    x = np.rint(rng.normal((low + high) / 2, (high - low) / 5, (height, width, channels)))
+    ends = rng.random(x.shape)
+    x = np.where(ends < 0.02, low, np.where(ends > 0.98, high, x))
+    return np.clip(x, low, high).astype({"u8": np.uint8, "i8": np.int8, "i16": np.int16}[dtype])
+
+
 class ProgramBuilder:
     """Puts a program together; each method adds one operation and returns the name of its value."""
 
-    def __init__(self, channels: int, levels: tuple[int, ...] = NO_QUALITIES, seed: int = 0, prefix: str = "") -> None:
+    def __init__(self, channels: int, levels: tuple[int, ...] = NO_QUALITIES, seed: int = 0, prefix: str = "",
+                 dtype: str = "u8") -> None:  # fmt: skip
         self.rng = np.random.default_rng(seed)
         self.prefix = prefix
         self.levels = levels
-        self.inputs = {"image": channels}
+        self.inputs: dict[str, Any] = {"image": channels if dtype == "u8" else {"channels": channels, "type": dtype}}
         self.ops: list[dict[str, Any]] = []
         self.tensors: dict[str, Array] = {}
         self.channels = {"image": channels}
-        self.dtypes = {"image": "u8"}
+        self.dtypes = {"image": dtype}
 
     def _add(self, op: dict[str, Any], channels: int, dtype: str) -> str:
         name = f"v{len(self.ops)}"
@@ -71,8 +82,12 @@ class ProgramBuilder:
         weight = np.clip(np.rint(rng.normal(0, 40, shape)), -128, 127)
         if extreme:
             weight = rng.choice([-128, 127], shape) if rng.random() < 0.5 else np.full(shape, rng.choice([-128, 127]))
+        activation = 90 if self.dtypes[x] != "i16" else 8000
+        if self.dtypes[x] == "i16":  # below the bound: sum|w| * 32768 < 2^31
+            weight = np.clip(weight, -(60000 // c_in), 60000 // c_in)
         rows = len(self.levels) if len(self.levels) > 1 and rng.random() < 0.8 else 1
-        spread = float(np.sqrt(np.prod(shape[1:]))) * 40 * 90
+        spread = float(np.sqrt(np.prod(shape[1:]))) * max(float(np.sqrt(np.mean(weight**2.0))), 0.1) * activation
+        spread = min(spread, 1e8)
         reach = {"u8": 110, "i8": 60, "i16": 700}[dtype] / spread
         bias = rng.normal(0.3 * spread, 0.3 * spread, (rows, out_channels))
         mult = np.clip(reach * 2.0**32 * rng.uniform(0.5, 1.5, (rows, out_channels)), 1, 2**31 - 1)
@@ -87,11 +102,23 @@ class ProgramBuilder:
             op["add"] = add
         return self._add(op, out_channels, dtype)
 
+    def scale(self, x: str, dtype: str = "i8") -> str:
+        """A requantisation whose results fill most of the range of `dtype`."""
+        rng, channels = self.rng, self.channels[x]
+        rows = len(self.levels) if len(self.levels) > 1 and rng.random() < 0.8 else 1
+        spans = {"u8": 256, "i8": 256, "i16": 65536}
+        ratio = spans[dtype] / spans[self.dtypes[x]] * rng.uniform(0.5, 3, (rows, channels))
+        bias = rng.normal(0, 2.0**16 * spans[dtype] / 8, (rows, channels))
+        op = {"op": "scale", "in": [x], "type": dtype,
+              "mult": self._tensor("m", np.clip(ratio * 2.0**16, 1, 2**31 - 1).astype(np.int32)),
+              "bias": self._tensor("b", np.clip(bias, -(2**31), 2**31 - 1).astype(np.int32))}  # fmt: skip
+        return self._add(op, channels, dtype)
+
     def depthwise(self, x: str, **options: Any) -> str:
         return self.conv(x, self.channels[x], depthwise=True, **options)
 
     def unshuffle(self, x: str) -> str:
-        return self._add({"op": "pixel_unshuffle", "in": [x], "factor": 2}, self.channels[x] * 4, "u8")
+        return self._add({"op": "pixel_unshuffle", "in": [x], "factor": 2}, self.channels[x] * 4, self.dtypes[x])
 
     def shuffle(self, x: str) -> str:
         return self._add({"op": "pixel_shuffle", "in": [x], "factor": 2}, self.channels[x] // 4, self.dtypes[x])

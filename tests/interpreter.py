@@ -13,6 +13,7 @@ import numpy as np
 
 Array = np.ndarray
 RANGES = {"u8": (0, 255), "i8": (-128, 127), "i16": (-32768, 32767)}
+DTYPES = {"u8": np.uint8, "i8": np.int8, "i16": np.int16}
 UP = np.array([[-6, 58, 222, -18], [-18, 222, 58, -6]], np.int64)
 DOWN = np.array([-3, -9, 29, 111, 111, 29, -9, -3], np.int64)
 
@@ -64,6 +65,12 @@ def depthwise(x: Array, op: dict[str, Any], tensors: dict[str, Array], level: in
     return requantize(acc, op, tensors, level, values)
 
 
+def scale(x: Array, op: dict[str, Any], tensors: dict[str, Array], level: int) -> Array:
+    mult, bias = (tensors[op[key]].astype(np.int64) for key in ("mult", "bias"))
+    y = (x * mult[level if len(mult) > 1 else 0] + bias[level if len(bias) > 1 else 0]) >> 16
+    return clamp(y, op["type"])
+
+
 def pixel_unshuffle(x: Array) -> Array:
     h, w, channels = x.shape
     index_y, index_x = np.arange(-(-h // 2)) * 2, np.arange(-(-w // 2)) * 2
@@ -111,18 +118,21 @@ def residual(d: Array, base: Array, base_dtype: str, out_size: tuple[int, int]) 
 def run(
     program: dict[str, Any], tensors: dict[str, Array], image: Array, level: int, out_size: tuple[int, int]
 ) -> Array:
-    """Runs a program on image u8 [h, w, C]; returns u8 [out_h, out_w, C']."""
-    (name,) = program["inputs"]
+    """Runs a program on image [h, w, C] of its input's type; returns [out_h, out_w, C'] of its output's type."""
+    ((name, given),) = program["inputs"].items()
     values: dict[str, Array] = {name: image.astype(np.int64)}
-    dtypes = {name: "u8"}
+    dtypes = {name: given["type"] if isinstance(given, dict) else "u8"}
+    assert image.dtype == DTYPES[dtypes[name]]
     for op in program["ops"]:
         kind, out = op["op"], op["out"]
         x = values[op["in"][0]]
         dtypes[out] = op.get("type", "u8")
         if kind in ("conv", "depthwise"):
             values[out] = (conv if kind == "conv" else depthwise)(x, op, tensors, level, values)
+        elif kind == "scale":
+            values[out] = scale(x, op, tensors, level)
         elif kind == "pixel_unshuffle":
-            values[out] = pixel_unshuffle(x)
+            values[out], dtypes[out] = pixel_unshuffle(x), dtypes[op["in"][0]]
         elif kind == "pixel_shuffle":
             values[out], dtypes[out] = pixel_shuffle(x), dtypes[op["in"][0]]
         elif kind == "phase":
@@ -134,6 +144,6 @@ def run(
         else:
             assert kind == "residual", kind
             values[out] = residual(x, values[op["in"][1]], dtypes[op["in"][1]], out_size)
-    result = values[program["output"]]
+    result = values[program["output"]][: out_size[0], : out_size[1]]
     assert result.shape[:2] == tuple(out_size)
-    return result.astype(np.uint8)
+    return result.astype(DTYPES[dtypes[program["output"]]])

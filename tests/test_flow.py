@@ -181,6 +181,7 @@ class Knows:
     def __init__(self, answer: np.ndarray, strength: float, scale: float) -> None:
         self.answer, self.strength, self.scale = answer, strength, scale
         self.channels, self.levels = answer.shape[2], [20, 80]
+        self.in_dtype = self.dtype = np.dtype(np.uint8)
 
     def level_for(self, quality: int) -> int:
         return int(quality > 50)

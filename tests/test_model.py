@@ -220,7 +220,6 @@ MALFORMED: dict[str, tuple[str, Mutation]] = {
     "op not an object": (r"op 0 must be an object", program_set(ops=[1])),
     "op key not a string": (r"op 0: each key must be a string", program_set(ops=[{1: 2}])),
     "output unknown": (r"output 'z' is not produced", program_set(output="z")),
-    "output i16": (r"output 'v7' must be u8", program_set(output="v7")),
     "output not a string": (r"'output' must be a name", program_set(output=1)),
     "unused value": (r"'v8' is produced but never used", program_set(output="v5")),
     "no input": (r"one input expected, got 0", program_set(inputs={})),

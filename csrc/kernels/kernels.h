@@ -35,6 +35,7 @@ struct ConvShape {
   int stride;        // 1 or 2
   bool depthwise;    // kernel 3
   bool in_signed;    // input i8 instead of u8
+  bool wide;         // input i16 instead; kernel 1, not depthwise
   int in_pixel;      // elements between input pixels, fixed when the weights are packed
   bool winograd;     // set by conv_plan
   int n_blocks = 0;  // set by conv_plan: non-zero blocks of weights, 0 = dense
@@ -48,8 +49,8 @@ struct ConvArgs {
   const uint8_t* packed;       // from conv_pack, 64-byte aligned
   const int32_t* bias;         // round_up(out_channels, kChannelAlign), bias_shift of conv_pack added
   const int32_t* mult;         // the same length; 0 < mult
-  const uint8_t* const* in;    // (n_rows - 1) * stride + kernel rows of u8 or i8, each at its pixel x * stride - kernel / 2
-                               // for the first output pixel x
+  const uint8_t* const* in;    // (n_rows - 1) * stride + kernel rows of u8, i8 or i16, each at its pixel
+                               // x * stride - kernel / 2 for the first output pixel x
   void* const* out;            // n_rows rows; channels up to round_up(out_channels, kChannelAlign) may be written
   Dtype out_type;
   int out_pixel;
@@ -73,14 +74,18 @@ struct Kernels {
   size_t (*conv_scratch_bytes)(const ConvShape& shape, int n_cols);
   void (*conv)(const ConvArgs& args);
 
-  // out[x][c * 4 + dy * 2 + dx] = rows[dy][2 x + dx][c]
-  void (*pixel_unshuffle2)(const uint8_t* const rows[2], int in_pixel, int channels, uint8_t* out, int out_pixel,
-                           int n_cols);
+  // out = clamp((in * mult[c] + bias[c]) >> 16) to the range of out_type, product and sum in 64 bits, the shift arithmetic;
+  // 0 < mult. Both tables have round_up(channels, kChannelAlign) entries, and so many channels of `in` may be read and of
+  // `out` written: out_pixel is at least that.
+  void (*scale)(const void* in, Dtype in_type, int in_pixel, int channels, const int32_t* mult, const int32_t* bias,
+                Dtype out_type, void* out, int out_pixel, int n_cols);
+  // out[x][c * 4 + dy * 2 + dx] = rows[dy][2 x + dx][c]; elements of `element_bytes` 1 or 2
+  void (*pixel_unshuffle2)(const void* const rows[2], int in_pixel, int channels, int element_bytes, void* out,
+                           int out_pixel, int n_cols);
   // out[x] = the C channels of in[x], then table[k][(x0 + x) mod period] for k < K, then column[k] for k < K
   void (*phase)(const uint8_t* in, int in_pixel, int channels, const uint8_t* table, int n_planes, int period, int x0,
                 const uint8_t* column, uint8_t* out, int out_pixel, int n_cols);
-  // out[2 x + dx][c] = in[x][c * 4 + dy * 2 + dx] for n_cols input pixels; `channels` of the output; elements of
-  // `element_bytes` 1 or 2
+  // out[2 x + dx][c] = in[x][c * 4 + dy * 2 + dx] for n_cols input pixels; `channels` of the output
   void (*pixel_shuffle2)(const void* in, int in_pixel, int channels, int dy, int element_bytes, void* out,
                          int out_pixel, int n_cols);
   // Bicubic (Keys, a = -1/2) with factor 2. S is the exact integer sum of scale 2^16; out_type i16: (S + 2^11) >> 12,

@@ -42,7 +42,7 @@ size_t conv_scratch_bytes(const ConvShape&, int) { return 0; }
 
 void conv(const ConvArgs& a) {
   const ConvShape& s = a.shape;
-  const Dtype in_type = s.in_signed ? Dtype::kI8 : Dtype::kU8;
+  const Dtype in_type = s.wide ? Dtype::kI16 : s.in_signed ? Dtype::kI8 : Dtype::kU8;
   const int n_in = s.depthwise ? 1 : s.in_channels;
   for (int y = 0; y < a.n_rows; ++y) {
     for (int x = 0; x < a.n_cols; ++x) {
@@ -65,13 +65,24 @@ void conv(const ConvArgs& a) {
   }
 }
 
-void pixel_unshuffle2(const uint8_t* const rows[2], int in_pixel, int channels, uint8_t* out, int out_pixel,
-                      int n_cols) {
+void scale(const void* in, Dtype in_type, int in_pixel, int channels, const int32_t* mult, const int32_t* bias,
+           Dtype out_type, void* out, int out_pixel, int n_cols) {
+  for (int x = 0; x < n_cols; ++x) {
+    for (int c = 0; c < channels; ++c) {
+      const int64_t product = static_cast<int64_t>(load(in, in_type, static_cast<ptrdiff_t>(x) * in_pixel + c)) * mult[c];
+      store(out, out_type, static_cast<ptrdiff_t>(x) * out_pixel + c, (product + bias[c]) >> 16);
+    }
+  }
+}
+
+void pixel_unshuffle2(const void* const rows[2], int in_pixel, int channels, int element_bytes, void* out,
+                      int out_pixel, int n_cols) {
+  const Dtype type = element_bytes == 1 ? Dtype::kI8 : Dtype::kI16;  // moved, never computed with
   for (int x = 0; x < n_cols; ++x) {
     for (int c = 0; c < channels; ++c) {
       for (int dy = 0; dy < 2; ++dy) {
         for (int dx = 0; dx < 2; ++dx) {
-          out[x * out_pixel + c * 4 + dy * 2 + dx] = rows[dy][(2 * x + dx) * in_pixel + c];
+          store(out, type, x * out_pixel + c * 4 + dy * 2 + dx, load(rows[dy], type, (2 * x + dx) * in_pixel + c));
         }
       }
     }
@@ -152,8 +163,8 @@ void residual(const int16_t* d, int d_pixel, const void* base, Dtype base_type, 
 }  // namespace
 
 const Kernels kernels = {
-    "reference",      conv_plan, conv_packed_bytes,     conv_pack,   conv_scratch_bytes, conv,     pixel_unshuffle2, phase,
-    pixel_shuffle2,   bicubic_scratch_bytes, bicubic_up2, bicubic_down2,      residual,
+    "reference", conv_plan, conv_packed_bytes, conv_pack, conv_scratch_bytes, conv, scale, pixel_unshuffle2, phase,
+    pixel_shuffle2, bicubic_scratch_bytes, bicubic_up2, bicubic_down2, residual,
 };
 
 }  // namespace fastcodec::reference

@@ -55,6 +55,18 @@ class CurrentDevice {
   int previous_;
 };
 
+// Throws kBackend for what has no kernel on a device.
+void require_supported(const Program& program) {
+  for (const Op& op : program.ops()) {
+    const bool wide = op.kind == OpKind::kConv && op.conv.wide;
+    const bool typed = op.kind == OpKind::kInput || op.kind == OpKind::kStore || op.kind == OpKind::kPixelUnshuffle;
+    if (op.kind != OpKind::kScale && !wide && (!typed || op.type == Dtype::kU8)) continue;
+    throw Error(ErrorCode::kBackend, "this program runs on the CPU only: " +
+                                         (op.kind == OpKind::kStore ? "its result is not u8"
+                                                                    : "'" + op.name + "' has no CUDA kernel"));
+  }
+}
+
 bool is_dense_conv(const Op& op) { return op.kind == OpKind::kConv && !op.conv.depthwise; }
 
 ImageOp image_op(const Op& op) {
@@ -124,6 +136,7 @@ struct DeviceProgram::Graph {
 
 DeviceProgram::DeviceProgram(std::shared_ptr<const Program> program, const Device& device, int index)
     : program_(std::move(program)), device_(device), index_(index), tables_(program_->ops().size()) {
+  require_supported(*program_);
   const CurrentDevice current(device_, index_);
   limits_ = device_.limits();
   steps_ = plan_steps(*program_, limits_);

@@ -228,20 +228,20 @@ class Task {
 
   void load_row(int i, int y) {
     const Ring& ring = rings_[i];
-    const size_t pixel = program_.ops()[i].pixel;
+    const size_t pixel = program_.ops()[i].pixel_bytes();
     const uint8_t* row = args_.image + (static_cast<size_t>(y) * args_.width + ring.cols.lo) * pixel;
     std::memcpy(at(i, y, ring.cols.lo), row, (ring.cols.hi - ring.cols.lo) * pixel);
   }
 
   void store_row(const Op& op, int y) {
-    const size_t channels = op.channels, n_cols = out_.cols.hi - out_.cols.lo;
-    uint8_t* out = args_.out + (static_cast<size_t>(y - args_.y) * args_.n_cols + (out_.cols.lo - args_.x)) * channels;
+    const size_t bytes = op.pixel_bytes(), n_cols = out_.cols.hi - out_.cols.lo;
+    uint8_t* out = args_.out + (static_cast<size_t>(y - args_.y) * args_.n_cols + (out_.cols.lo - args_.x)) * bytes;
     const uint8_t* in = at(op.in[0], y, out_.cols.lo);
-    const size_t pixel = program_.ops()[op.in[0]].pixel;
-    if (pixel == channels) {
-      std::memcpy(out, in, n_cols * channels);
+    const size_t pixel = program_.ops()[op.in[0]].pixel_bytes();
+    if (pixel == bytes) {
+      std::memcpy(out, in, n_cols * bytes);
     } else {
-      for (size_t x = 0; x < n_cols; ++x) std::memcpy(out + x * channels, in + x * pixel, channels);
+      for (size_t x = 0; x < n_cols; ++x) std::memcpy(out + x * bytes, in + x * pixel, bytes);
     }
   }
 
@@ -259,11 +259,13 @@ class Task {
       if (op.in[1] >= 0) add[k] = at(op.in[1], first + k, x);
     }
     const Op* added = op.in[1] >= 0 ? &program_.ops()[op.in[1]] : nullptr;
-    const auto& bias = op.bias[op.bias.size() == 1 ? 0 : args_.level];
-    const auto& mult = op.mult[op.mult.size() == 1 ? 0 : args_.level];
-    program_.kernels().conv({shape, op.packed.get(), bias.data(), mult.data(), in, out, op.type, op.pixel,
+    program_.kernels().conv({shape, op.packed.get(), level_row(op.bias), level_row(op.mult), in, out, op.type, op.pixel,
                              added ? add : nullptr, added ? added->type : Dtype::kU8, added ? added->pixel : 0, n,
                              rings_[i].cols.hi - x, scratch_});
+  }
+
+  const int32_t* level_row(const std::vector<std::vector<int32_t>>& table) const {
+    return table[table.size() == 1 ? 0 : args_.level].data();
   }
 
   void row(int i, const Op& op, int y) {
@@ -273,9 +275,13 @@ class Task {
     uint8_t* out = at(i, y, x);
     const uint8_t* rows[8];
     switch (op.kind) {
-      case OpKind::kPixelUnshuffle:
-        for (int k = 0; k < 2; ++k) rows[k] = at(input, 2 * y + k, 2 * x);
-        return kernels.pixel_unshuffle2(rows, in.pixel, in.channels, out, op.pixel, n_cols);
+      case OpKind::kScale:
+        return kernels.scale(at(input, y, x), in.type, in.pixel * op.fold, op.channels * op.fold, level_row(op.mult),
+                             level_row(op.bias), op.type, out, op.pixel * op.fold, (n_cols + op.fold - 1) / op.fold);
+      case OpKind::kPixelUnshuffle: {
+        const void* pair[2] = {at(input, 2 * y, 2 * x), at(input, 2 * y + 1, 2 * x)};
+        return kernels.pixel_unshuffle2(pair, in.pixel, in.channels, op.element_bytes(), out, op.pixel, n_cols);
+      }
       case OpKind::kPhase: {
         uint8_t column[kMaxPlanes];
         for (int k = 0; k < op.n_planes; ++k) column[k] = op.table[(op.n_planes + k) * op.period + y % op.period];
@@ -339,14 +345,16 @@ void check_run(const Program& program, const RunArgs& args) {
           "level must be 0 to " + std::to_string(program.n_levels() - 1) + ", got " + std::to_string(args.level));
   const Op& store = program.ops().back();
   const Op& result = program.ops()[store.in[0]];
-  const bool crops = result.kind == OpKind::kResidual;
-  for (const int input : {crops ? result.in[0] : store.in[0], crops ? result.in[1] : store.in[0]}) {
+  const bool is_residual = result.kind == OpKind::kResidual;
+  for (const int input : {is_residual ? result.in[0] : store.in[0], is_residual ? result.in[1] : store.in[0]}) {
     const Scale& scale = program.ops()[input].scale;
-    const int height = scale.apply(args.height), width = scale.apply(args.width), spare = crops ? 1 : 0;
+    const int height = scale.apply(args.height), width = scale.apply(args.width);
+    const int spare = is_residual ? 1 : (1 << scale.ups) - 1;  // else the image could have had one pixel less
     require(args.out_height >= 1 && args.out_width >= 1 && args.out_height <= height && args.out_width <= width &&
                 args.out_height >= height - spare && args.out_width >= width - spare,
-            "out_size must be " + size_text(height, width) + (crops ? " or one less a side" : "") + " for an image of " +
-                size_text(args.height, args.width) + ", got " + size_text(args.out_height, args.out_width));
+            "out_size must be " + size_text(height, width) + (spare ? " or up to " + std::to_string(spare) + " less a side" : "") +
+                " for an image of " + size_text(args.height, args.width) + ", got " +
+                size_text(args.out_height, args.out_width));
   }
   require(args.n_cols >= 1 && args.n_rows >= 1 && args.x >= 0 && args.y >= 0 && args.n_cols <= args.out_width &&
               args.n_rows <= args.out_height && args.x <= args.out_width - args.n_cols &&

@@ -5,15 +5,25 @@
 #include "model/program.h"
 
 #include <algorithm>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <numeric>
+#include <optional>
 #include <set>
 
 #include "common/error.h"
 
 namespace fastcodec {
 namespace {
+
+std::optional<Dtype> dtype_of(const std::string& name) {
+  if (name == "u8") return Dtype::kU8;
+  if (name == "i8") return Dtype::kI8;
+  if (name == "i16") return Dtype::kI16;
+  return std::nullopt;
+}
 
 // Reads the attributes of one operation and makes the messages about it.
 class OpReader {
@@ -46,9 +56,8 @@ class OpReader {
   }
   Dtype dtype(const std::string& key, bool i8_too) const {
     const std::string& name = text(key);
-    if (name == "u8") return Dtype::kU8;
-    if (name == "i16") return Dtype::kI16;
-    if (name == "i8" && i8_too) return Dtype::kI8;
+    const std::optional<Dtype> type = dtype_of(name);
+    if (type && (*type != Dtype::kI8 || i8_too)) return *type;
     fail("'" + key + "' must be " + (i8_too ? "u8, i8 or i16" : "u8 or i16") + ", got '" + name + "'");
   }
   const TensorView& tensor(const std::string& key, TensorView::Type type, const char* type_name, size_t n_dims) const {
@@ -107,8 +116,19 @@ std::vector<std::vector<int32_t>> level_table(const OpReader& reader, const std:
   return table;
 }
 
+std::vector<std::vector<int32_t>> mult_table(const OpReader& reader, int channels, int n_levels) {
+  std::vector<std::vector<int32_t>> table = level_table(reader, "mult", channels, n_levels);
+  for (const auto& row : table) {
+    for (int c = 0; c < channels; ++c) {
+      reader.require(row[c] > 0, "mult of channel " + std::to_string(c) + " must be positive, got " + std::to_string(row[c]));
+    }
+  }
+  return table;
+}
+
 // Proves that |acc + bias| < 2^31 for every input, output channel and level; returns the largest bound of |acc|.
 int64_t prove_bound(const OpReader& reader, const Op& op) {
+  const int64_t reach = op.conv.wide ? 32768 : 255;
   const int64_t per_channel = static_cast<int64_t>(op.weight.size()) / op.channels;
   int64_t worst = 0;
   for (int o = 0; o < op.channels; ++o) {
@@ -116,10 +136,11 @@ int64_t prove_bound(const OpReader& reader, const Op& op) {
     for (int64_t i = 0; i < per_channel; ++i) sum += std::abs(static_cast<int>(op.weight[o * per_channel + i]));
     int64_t bias = 0;
     for (const auto& row : op.bias) bias = std::max(bias, std::abs(static_cast<int64_t>(row[o])));
-    const int64_t bound = sum * 255 + bias;
-    reader.require(bound < (int64_t{1} << 31), "channel " + std::to_string(o) + " may overflow: sum|w| * 255 + |b| = " +
-                                                   std::to_string(bound) + ", must be below 2^31");
-    worst = std::max(worst, sum * 255);
+    const int64_t bound = sum * reach + bias;
+    reader.require(bound < (int64_t{1} << 31), "channel " + std::to_string(o) + " may overflow: sum|w| * " +
+                                                   std::to_string(reach) + " + |b| = " + std::to_string(bound) +
+                                                   ", must be below 2^31");
+    worst = std::max(worst, sum * reach);
   }
   return worst;
 }
@@ -127,7 +148,6 @@ int64_t prove_bound(const OpReader& reader, const Op& op) {
 void load_conv(const OpReader& reader, bool depthwise, const Op& in, const std::vector<Op>& ops, int n_levels,
                const Kernels& kernels, Op* op) {
   reader.only_keys({"weight", "bias", "mult", "stride", "type", "add"});
-  reader.require(in.type != Dtype::kI16, "its input '" + in.name + "' must be u8 or i8, got i16");
   const TensorView& weight = reader.tensor("weight", TensorView::Type::kI8, "int8", depthwise ? 3 : 4);
   const int64_t n_out = weight.shape[0], kernel = weight.shape[1];
   reader.require(n_out <= kMaxChannels, "at most " + std::to_string(kMaxChannels) + " channels, got " + std::to_string(n_out));
@@ -135,6 +155,8 @@ void load_conv(const OpReader& reader, bool depthwise, const Op& in, const std::
                                                                  ", got " + std::to_string(kernel));
   if (depthwise) require_shape(reader, "weight", weight, {in.channels, 3, 3});
   else require_shape(reader, "weight", weight, {n_out, kernel, kernel, in.channels});
+  reader.require(in.type != Dtype::kI16 || (kernel == 1 && !depthwise),
+                 "its input '" + in.name + "' must be u8 or i8 (i16 only for kernel 1), got i16");
   const int64_t stride = reader.has("stride") ? reader.integer("stride") : 1;
   reader.require(stride == 1 || stride == 2, "stride must be 1 or 2, got " + std::to_string(stride));
 
@@ -145,7 +167,7 @@ void load_conv(const OpReader& reader, bool depthwise, const Op& in, const std::
   op->scale = in.scale;
   if (stride == 2) op->scale.ups > 0 ? --op->scale.ups : ++op->scale.downs;
   op->conv = {in.channels, op->channels, static_cast<int>(kernel), static_cast<int>(stride), depthwise,
-              in.type == Dtype::kI8, in.pixel, false};
+              in.type == Dtype::kI8, in.type == Dtype::kI16, in.pixel, false};
   if (op->in[1] >= 0) {
     const Op& add = ops[op->in[1]];
     reader.require(add.channels == op->channels && add.scale == op->scale,
@@ -153,12 +175,7 @@ void load_conv(const OpReader& reader, bool depthwise, const Op& in, const std::
                        " channels of the result, got " + std::to_string(add.channels) + " channels");
   }
   op->bias = level_table(reader, "bias", op->channels, n_levels);
-  op->mult = level_table(reader, "mult", op->channels, n_levels);
-  for (const auto& row : op->mult) {
-    for (int o = 0; o < op->channels; ++o) {
-      reader.require(row[o] > 0, "mult of channel " + std::to_string(o) + " must be positive, got " + std::to_string(row[o]));
-    }
-  }
+  op->mult = mult_table(reader, op->channels, n_levels);
   const auto* data = static_cast<const int8_t*>(weight.data);
   op->weight.assign(data, data + n_out * kernel * kernel * (depthwise ? 1 : in.channels));
   const int64_t bound = prove_bound(reader, *op);
@@ -171,6 +188,29 @@ void load_conv(const OpReader& reader, bool depthwise, const Op& in, const std::
       row[o] = static_cast<int32_t>(static_cast<uint32_t>(row[o]) + static_cast<uint32_t>(op->bias_shift[o]));
     }
   }
+}
+
+// A row [>= channels] as `fold` times the same channels.
+void repeat(std::vector<int32_t>* row, int channels, int fold) {
+  row->resize(static_cast<size_t>(channels) * fold);
+  for (size_t i = channels; i < row->size(); ++i) (*row)[i] = (*row)[i - channels];
+}
+
+void load_scale(const OpReader& reader, const Op& in, int n_levels, Op* op) {
+  reader.only_keys({"mult", "bias", "type"});
+  op->kind = OpKind::kScale;
+  op->channels = in.channels;
+  op->pixel = round_up(in.channels, kChannelAlign);
+  op->type = reader.dtype("type", true);
+  op->scale = in.scale;
+  op->bias = level_table(reader, "bias", in.channels, n_levels);
+  op->mult = mult_table(reader, in.channels, n_levels);
+  if (in.pixel != in.channels || in.channels >= kChannelAlign) return;
+  // A vector holds several pixels of so few channels.
+  op->fold = kChannelAlign;
+  op->pixel = in.channels;
+  for (auto& row : op->bias) repeat(&row, in.channels, op->fold);
+  for (auto& row : op->mult) repeat(&row, in.channels, op->fold);
 }
 
 void load_phase(const OpReader& reader, const Op& in, Op* op) {
@@ -195,13 +235,13 @@ void load_shuffle(const OpReader& reader, bool inverse, const Op& in, Op* op) {
     reader.require(in.channels % 4 == 0, "its input must have a multiple of 4 channels, got " + std::to_string(in.channels));
     op->kind = OpKind::kPixelShuffle;
     op->channels = in.channels / 4;
-    op->type = in.type;
     ++op->scale.ups;
   } else {
     op->kind = OpKind::kPixelUnshuffle;
     op->channels = in.channels * 4;
     op->scale.ups > 0 ? --op->scale.ups : ++op->scale.downs;
   }
+  op->type = in.type;
   op->pixel = op->channels;
 }
 
@@ -255,13 +295,17 @@ Program::Program(const ProgramSpec& spec, const Kernels& kernels) : kernels_(&ke
   require(!spec.ops.empty() && spec.ops.size() <= kMaxOps,
           "1 to " + std::to_string(kMaxOps) + " ops expected, got " + std::to_string(spec.ops.size()));
   n_levels_ = static_cast<int>(spec.n_levels);
-  const auto& [input, channels] = *spec.inputs.begin();
+  const auto& [input, given] = *spec.inputs.begin();
+  const int64_t channels = given.channels;
   require(channels >= 1 && channels <= kMaxChannels, "input '" + input + "' must have 1 to " +
                                                          std::to_string(kMaxChannels) + " channels, got " +
                                                          std::to_string(channels));
+  const std::optional<Dtype> type = dtype_of(given.type);
+  require(type.has_value(), "type of input '" + input + "' must be u8, i8 or i16, got '" + given.type + "'");
   Op first{};
   first.kind = OpKind::kInput;
   first.name = input;
+  first.type = *type;
   first.channels = first.pixel = static_cast<int>(channels);
   by_name_[input] = 0;
   ops_.push_back(std::move(first));
@@ -270,7 +314,6 @@ Program::Program(const ProgramSpec& spec, const Kernels& kernels) : kernels_(&ke
   const auto found = by_name_.find(spec.output);
   require(found != by_name_.end(), "output '" + spec.output + "' is not produced");
   Op& result = ops_[found->second];
-  require(result.type == Dtype::kU8, "output '" + spec.output + "' must be u8");
   Scale scale = result.scale.requested ? ops_[result.in[0]].scale : result.scale;
   scale_log2_ = scale.ups - scale.downs;
   Op store{};
@@ -278,12 +321,46 @@ Program::Program(const ProgramSpec& spec, const Kernels& kernels) : kernels_(&ke
   store.in[0] = found->second;
   store.channels = result.channels;
   store.pixel = result.channels;
-  store.scale = result.scale;
+  store.type = result.type;
+  store.scale.requested = true;
   result.readers.push_back(static_cast<int>(ops_.size()));
   ops_.push_back(std::move(store));
   for (size_t i = 0; i + 1 < ops_.size(); ++i) {
     require(!ops_[i].readers.empty(), "'" + ops_[i].name + "' is produced but never used");
   }
+  measure_reach();
+}
+
+void Program::measure_reach() {
+  // A value is the same for an image moved by a multiple of 2^downs pixels; a phase table, if it moves by whole periods.
+  int64_t align = 1;
+  for (const Op& op : ops_) {
+    int64_t step = int64_t{1} << op.scale.downs;
+    if (op.kind == OpKind::kPhase) step *= op.period / std::gcd(op.period, 1 << op.scale.ups);
+    align = std::lcm(align, step);
+    if (align > kMaxImageSide) align = int64_t{1} << 30;  // no window but the whole image
+  }
+  align_ = static_cast<int>(align);
+  if (align > kMaxImageSide) {
+    halo_ = align_;
+    return;
+  }
+  // One unit of the image, far from its borders, and what the result over it reads.
+  const int unit = align_, at = (kMaxImageSide / unit + 1) * unit;
+  std::vector<Range> need(ops_.size(), Range{INT_MAX, INT_MIN});
+  const Op& result = ops_[ops_.back().in[0]];
+  const Scale scale = result.scale.requested ? ops_[result.in[0]].scale : result.scale;
+  need.back() = {scale.apply(at), scale.apply(at + unit)};
+  for (size_t i = ops_.size() - 1; i > 0; --i) {
+    for (int which = 0; which < 2; ++which) {
+      if (ops_[i].in[which] < 0) continue;
+      const Range r = input_range(ops_[i], which, need[i]);
+      Range& input = need[ops_[i].in[which]];
+      input = {std::min(input.lo, r.lo), std::max(input.hi, r.hi)};
+    }
+  }
+  const int reach = std::max({at - need[0].lo, need[0].hi - at - unit, 0});
+  halo_ = round_up(reach, unit);
 }
 
 void Program::add_op(const OpSpec& spec, const ProgramSpec& program) {
@@ -308,14 +385,15 @@ void Program::add_op(const OpSpec& spec, const ProgramSpec& program) {
 
   if (kind == "conv" || kind == "depthwise") {
     load_conv(reader, kind == "depthwise", in, ops_, n_levels_, *kernels_, &op);
-  } else if (kind == "pixel_shuffle") {
-    load_shuffle(reader, true, in, &op);
+  } else if (kind == "scale") {
+    load_scale(reader, in, n_levels_, &op);
+  } else if (kind == "pixel_shuffle" || kind == "pixel_unshuffle") {
+    load_shuffle(reader, kind == "pixel_shuffle", in, &op);
   } else if (is_residual) {
     load_residual(reader, in, ops_[op.in[1]], &op);
-  } else if (kind == "pixel_unshuffle" || kind == "phase" || kind == "bicubic_up2" || kind == "bicubic_down2") {
+  } else if (kind == "phase" || kind == "bicubic_up2" || kind == "bicubic_down2") {
     reader.require(in.type == Dtype::kU8, "its input '" + in.name + "' must be u8");
-    if (kind == "pixel_unshuffle") load_shuffle(reader, false, in, &op);
-    else if (kind == "phase") load_phase(reader, in, &op);
+    if (kind == "phase") load_phase(reader, in, &op);
     else load_bicubic(reader, kind == "bicubic_up2", in, &op);
   } else {
     reader.fail("unknown operation '" + kind + "'");

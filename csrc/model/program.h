@@ -34,8 +34,13 @@ struct TensorView {
   const void* data;  // dense, row-major
 };
 
+struct InputSpec {
+  int64_t channels;
+  std::string type = "u8";
+};
+
 struct ProgramSpec {
-  std::map<std::string, int64_t> inputs;  // name -> channels
+  std::map<std::string, InputSpec> inputs;
   std::string output;
   int64_t n_levels;
   std::vector<OpSpec> ops;
@@ -49,13 +54,15 @@ struct ProgramSpec {
 struct Scale {
   int downs = 0;
   int ups = 0;
-  bool requested = false;  // the size that the caller asks for: the result of `residual`
+  bool requested = false;  // the size that the caller asks for: the result, which may be cropped
 
   int apply(int n) const;
   bool operator==(const Scale& o) const { return downs == o.downs && ups == o.ups && requested == o.requested; }
 };
 
-enum class OpKind { kInput, kPixelUnshuffle, kPhase, kConv, kPixelShuffle, kBicubicUp2, kBicubicDown2, kResidual, kStore };
+enum class OpKind {
+  kInput, kPixelUnshuffle, kPhase, kConv, kScale, kPixelShuffle, kBicubicUp2, kBicubicDown2, kResidual, kStore
+};
 
 struct FreeAligned {
   void operator()(uint8_t* p) const;
@@ -80,8 +87,10 @@ struct Op {
   AlignedBytes packed;
   std::vector<int8_t> weight;              // as loaded, for the CUDA backend
   std::vector<int32_t> bias_shift;         // [out_channels]
-  std::vector<std::vector<int32_t>> bias;  // [levels or 1][round_up(out_channels)], bias_shift added
+  // convolution and scale
+  std::vector<std::vector<int32_t>> bias;  // [levels or 1][round_up(channels)], bias_shift added
   std::vector<std::vector<int32_t>> mult;
+  int fold = 1;                            // scale: so many pixels are one for the kernel, and the tables repeat
   // phase
   std::vector<uint8_t> table;  // [2][n_planes][period]
   int n_planes = 0;
@@ -107,33 +116,43 @@ class Program {
   int in_channels() const { return ops_.front().channels; }
   int out_channels() const { return ops_.back().channels; }
   int n_levels() const { return n_levels_; }
+  Dtype in_type() const { return ops_.front().type; }
+  Dtype out_type() const { return ops_.back().type; }
   // log2 of output size over image size: 1, 0, -1 ...
   int scale_log2() const { return scale_log2_; }
+  // What a part of an image gives, given alone: a window whose edges are multiples of `align` input pixels, or edges of the
+  // image, has the true result wherever it reaches `halo` pixels, a multiple of align, further on every side.
+  int align() const { return align_; }
+  int halo() const { return halo_; }
   // Multiplications of all convolutions for an image of that size.
   int64_t macs(int height, int width) const;
 
  private:
   void add_op(const OpSpec& spec, const ProgramSpec& program);
+  void measure_reach();
 
   const Kernels* kernels_;
   std::vector<Op> ops_;
   std::map<std::string, int> by_name_;
   int n_levels_ = 0;
   int scale_log2_ = 0;
+  int align_ = 1;
+  int halo_ = 0;
 };
 
-// The rows (or columns) of input `which` that rows (or columns) `out` of the operation read, not yet clamped to the image.
+// The rows (or columns) of input `which` that rows (or columns) `out` of the operation read, not yet clamped to the image;
+// 0 <= out.lo < out.hi.
 Range input_range(const Op& op, int which, Range out);
 
 struct RunArgs {
-  const uint8_t* image;  // [height][width][in_channels]
+  const uint8_t* image;  // [height][width][in_channels] of in_type, aligned to it
   int height;
   int width;
   int level;
   int out_height;  // of the whole result
   int out_width;
   int x, y, n_cols, n_rows;  // the region wanted
-  uint8_t* out;              // [n_rows][n_cols][out_channels]
+  uint8_t* out;              // [n_rows][n_cols][out_channels] of out_type, aligned to it
   int n_threads;
   size_t max_memory_bytes;   // of the work space; 0 = no limit
 };

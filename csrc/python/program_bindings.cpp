@@ -75,12 +75,24 @@ std::map<std::string, TensorView> tensors_of(const py::dict& dict) {
   return tensors;
 }
 
+// A number of u8 channels, or {"channels": n, "type": t}.
+InputSpec input_of(const py::handle& object, const std::string& what) {
+  if (!py::isinstance<py::dict>(object)) return {integer_of(object, "channels of " + what)};
+  const auto dict = py::reinterpret_borrow<py::dict>(object);
+  if (dict.size() != 2 || !dict.contains("channels") || !dict.contains("type")) {
+    fail_model(what + " must be a number of channels, or an object of 'channels' and 'type'");
+  }
+  return {integer_of(dict["channels"], "channels of " + what), text_of(dict["type"], "type of " + what)};
+}
+
+const char* name_of(Dtype type) { return type == Dtype::kU8 ? "uint8" : type == Dtype::kI8 ? "int8" : "int16"; }
+
 std::shared_ptr<Program> make_program(const py::dict& inputs, const std::string& output, const py::int_& n_levels,
                                       const py::list& ops, const py::dict& tensors, const std::string& backend) {
   ProgramSpec spec;
   for (const auto& [key, value] : inputs) {
     const std::string name = text_of(key, "each input name");
-    spec.inputs[name] = integer_of(value, "channels of input '" + name + "'");
+    spec.inputs[name] = input_of(value, "input '" + name + "'");
   }
   spec.output = output;
   spec.n_levels = integer_of(n_levels, "n_levels");
@@ -89,10 +101,11 @@ std::shared_ptr<Program> make_program(const py::dict& inputs, const std::string&
   return std::make_shared<Program>(spec, find_kernels(backend));
 }
 
-void require_image(const py::array& array, const char* name, int channels) {
-  const bool ok = array.dtype().is(py::dtype::of<uint8_t>()) && array.ndim() == 3 && (array.flags() & py::array::c_style);
-  if (!ok) throw Error(ErrorCode::kType, std::string(name) + " must be a C-contiguous uint8 array [height, width, channels]; "
-                                             "use numpy.ascontiguousarray");
+void require_image(const py::array& array, const char* name, int channels, Dtype type) {
+  const bool ok = array.dtype().equal(py::dtype(name_of(type))) && array.ndim() == 3 && (array.flags() & py::array::c_style) &&
+                  (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_);
+  if (!ok) throw Error(ErrorCode::kType, std::string(name) + " must be a C-contiguous " + name_of(type) +
+                                             " array [height, width, channels]; use numpy.ascontiguousarray");
   if (array.shape(2) != channels) {
     throw Error(ErrorCode::kValue, std::string(name) + " must have " + std::to_string(channels) + " channels, got " +
                                        std::to_string(array.shape(2)));
@@ -111,8 +124,8 @@ RunArgs run_args(Pair size, int level, Pair out_size, Pair origin, Pair region_s
 
 void run(const Program& program, const py::array& image, py::array out, int level, Pair out_size, Pair origin, int threads,
          size_t max_memory) {
-  require_image(image, "image", program.in_channels());
-  require_image(out, "out", program.out_channels());
+  require_image(image, "image", program.in_channels(), program.in_type());
+  require_image(out, "out", program.out_channels(), program.out_type());
   RunArgs args = run_args({image.shape(0), image.shape(1)}, level, out_size, origin, {out.shape(0), out.shape(1)}, threads,
                           max_memory);
   args.image = static_cast<const uint8_t*>(image.data());
@@ -161,8 +174,12 @@ void bind_program(py::module_& m) {
            py::arg("tensors"), py::arg("backend") = "", "Raises ModelError naming the operation that is wrong.")
       .def_property_readonly("in_channels", &Program::in_channels)
       .def_property_readonly("out_channels", &Program::out_channels)
+      .def_property_readonly("in_type", [](const Program& p) { return name_of(p.in_type()); }, "uint8, int8 or int16.")
+      .def_property_readonly("out_type", [](const Program& p) { return name_of(p.out_type()); }, "uint8, int8 or int16.")
       .def_property_readonly("n_levels", &Program::n_levels)
       .def_property_readonly("scale_log2", &Program::scale_log2, "log2 of output size over image size.")
+      .def_property_readonly("align", &Program::align, "What the edges of a window must be multiples of, in input pixels.")
+      .def_property_readonly("halo", &Program::halo, "Input pixels around a window's middle that it needs; a multiple of align.")
       .def_property_readonly("backend", [](const Program& p) { return std::string(p.kernels().name); })
       .def("macs", &Program::macs, py::arg("height"), py::arg("width"), "Multiplications for an image of that size.")
       .def("work_space_bytes", &work_space, py::arg("size"), py::arg("out_size"), py::arg("region_size"),

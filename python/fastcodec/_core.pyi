@@ -27,17 +27,37 @@ class Program:
         Bytes that run() allocates.
         """
     @property
+    def align(self) -> int:
+        """
+        What the edges of a window must be multiples of, in input pixels.
+        """
+    @property
     def backend(self) -> str:
         ...
     @property
+    def halo(self) -> int:
+        """
+        Input pixels around a window's middle that it needs; a multiple of align.
+        """
+    @property
     def in_channels(self) -> int:
         ...
+    @property
+    def in_type(self) -> str:
+        """
+        uint8, int8 or int16.
+        """
     @property
     def n_levels(self) -> int:
         ...
     @property
     def out_channels(self) -> int:
         ...
+    @property
+    def out_type(self) -> str:
+        """
+        uint8, int8 or int16.
+        """
     @property
     def scale_log2(self) -> int:
         """

@@ -123,6 +123,10 @@ def _program(model: PackedModel, name: str, channels: int) -> Program | None:
             f"model {model.name}: program {name} gives {program.channels} channels at scale {program.scale:g}, "
             f"expected {channels} at {_PROGRAM_SCALES[name]:g}"
         )
+    if program is not None and not program.in_dtype == program.dtype == np.uint8:
+        raise ModelError(
+            f"model {model.name}: program {name} makes {program.dtype} of {program.in_dtype}, expected uint8 of uint8"
+        )
     return program
 
 

@@ -33,7 +33,8 @@ SUFFIX = ".safetensors"
 MODEL_FOLDER = Path(__file__).parent / "models"
 PATH_VARIABLE = "FASTCODEC_MODELS"
 
-Image = NDArray[np.uint8]
+Value = NDArray[Any]
+"""uint8, int8 or int16 [height, width, channels]."""
 
 
 class Program:
@@ -41,10 +42,19 @@ class Program:
 
     levels: list[int]
     """Codec qualities that the level tables were made for, ascending."""
+    in_channels: int
+    in_dtype: np.dtype[Any]
+    """uint8, int8 or int16."""
     channels: int
-    """Channels of the image it takes and gives."""
+    """Channels of the result."""
+    dtype: np.dtype[Any]
+    """Of the result: uint8, int8 or int16."""
     scale: float
-    """Output size over image size: 2, 1 or 0.5."""
+    """Output size over input size, a power of 2 from 1/256 to 16."""
+    align: int
+    """A part of an input, given alone, must begin and end at multiples of so many pixels or at an edge of the whole."""
+    halo: int
+    """The result is true for pixels that lie this many input pixels inside such a part; a multiple of align."""
 
     def __init__(self, spec: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]], *, backend: str = "") -> None:
         """Args: spec as in the model file, tensors by name. Raises ModelError naming the operation that is wrong."""
@@ -52,7 +62,7 @@ class Program:
         unknown = set(spec) - {"inputs", "output", "levels", "ops"}
         _require(not unknown, f"program has unknown keys {sorted(map(str, unknown))}")
         inputs, levels, ops = spec.get("inputs"), spec.get("levels"), spec.get("ops")
-        _require(isinstance(inputs, dict), "program: 'inputs' must be an object of name: channels")
+        _require(isinstance(inputs, dict), "program: 'inputs' must be an object of one input")
         _require(isinstance(spec.get("output"), str), "program: 'output' must be a name")
         _require(isinstance(ops, list), "program: 'ops' must be a list")
         _require(
@@ -68,7 +78,9 @@ class Program:
         self.levels = list(levels)
         self._native = _core.Program(inputs, spec["output"], len(levels), ops, dict(tensors), backend)
         self._on_device: dict[tuple[str, int], _core.DeviceProgram] = {}
-        self.channels = self._native.out_channels
+        self.in_channels, self.in_dtype = self._native.in_channels, np.dtype(self._native.in_type)
+        self.channels, self.dtype = self._native.out_channels, np.dtype(self._native.out_type)
+        self.align, self.halo = self._native.align, self._native.halo
         self.scale = 2.0**self._native.scale_log2
 
     @property
@@ -82,25 +94,26 @@ class Program:
 
     def run(
         self,
-        image: Image,
+        image: Value,
         level: int,
         out_size: tuple[int, int],
         *,
         region: tuple[int, int, int, int] | None = None,
         threads: int | None = None,
         max_memory: int = 0,
-    ) -> Image:
+    ) -> Value:
         """Runs the network.
 
         Args:
-            image: uint8 [height, width, channels], C-contiguous.
+            image: in_dtype [height, width, in_channels], C-contiguous.
             level: row of the level tables, see level_for.
-            out_size: (height, width) of the whole result.
+            out_size: (height, width) of the whole result: image size times scale, rounded up. An upsampled result may
+                be cropped by less than one pixel of the size before.
             region: (x, y, width, height) in pixels of the result; only that part is computed. None: all of it.
             threads: at most so many threads; None: the setting of set_num_threads.
             max_memory: LimitError if the work space would need more bytes; 0: no limit.
 
-        Returns: uint8 [height, width, channels] of the region; the same bytes for every backend and thread count.
+        Returns: dtype [height, width, channels] of the region; the same bytes for every backend and thread count.
         Raises: TypeError, ValueError for wrong arguments; LimitError; MemoryError.
         """
         x, y, width, height = region if region is not None else (0, 0, out_size[1], out_size[0])
@@ -110,7 +123,7 @@ class Program:
             )
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
-        out = np.empty((height, width, self.channels), np.uint8)
+        out = np.empty((height, width, self.channels), self.dtype)
         self._native.run(image, out, level, out_size, (x, y), threads or 0, max_memory)
         return out
 
@@ -128,7 +141,7 @@ class Program:
         stream: int = 0,
         max_memory: int = 0,
     ) -> None:
-        """Runs the network on a GPU; the result is the same as run().
+        """Runs the network on a GPU; the result is the same as run(). Only for networks from uint8 to uint8.
 
         Args:
             image: address of dense uint8 [height, width, channels] in the memory of the device.
@@ -139,7 +152,7 @@ class Program:
             index: number of the CUDA device.
             stream: the CUDA stream to use, as an integer (0: the default stream). The call only queues the work.
 
-        Raises: BackendError if the device cannot be used; else as run().
+        Raises: BackendError if the device cannot be used or lacks an operation of the network; else as run().
         """
         x, y, width, height = region if region is not None else (0, 0, out_size[1], out_size[0])
         key = (device, index)
@@ -156,7 +169,7 @@ class Program:
         region: tuple[int, int, int, int] | None = None,
         max_memory: int = 0,
     ) -> torch.Tensor:
-        """Runs the network where the image is, on torch's current stream of a CUDA device or on the CPU.
+        """Runs a network from uint8 to uint8 where the image is: on torch's current CUDA stream or on the CPU.
 
         Args: image: uint8 tensor [height, width, channels], contiguous; the others as in run().
         Returns: uint8 tensor [height, width, channels] on the same device.

@@ -57,7 +57,7 @@ class Maker {
 
   ProgramSpec make() {
     const int channels = in_.rarely() ? in_.byte() * 8 : 1 + in_.below(20);
-    spec_.inputs["image"] = channels;
+    spec_.inputs["image"] = {channels};
     spec_.n_levels = 1 + in_.below(3);
     values_.push_back({"image", channels, "u8"});
     const int n_ops = 1 + in_.below(6);

@@ -12,10 +12,10 @@ namespace {
 
 inline uint8_t clamp_u8(int v) { return static_cast<uint8_t>(v < 0 ? 0 : v > 255 ? 255 : v); }
 
-template <int kChannels>
-void unshuffle(const uint8_t* const rows[2], int in_pixel, int channels, uint8_t* out, int out_pixel, int n_cols) {
+template <class T, int kChannels>
+void unshuffle(const void* const rows[2], int in_pixel, int channels, T* out, int out_pixel, int n_cols) {
   const int n = kChannels ? kChannels : channels;
-  const uint8_t *top = rows[0], *bottom = rows[1];
+  const T *top = static_cast<const T*>(rows[0]), *bottom = static_cast<const T*>(rows[1]);
   for (int x = 0; x < n_cols; ++x, top += 2 * in_pixel, bottom += 2 * in_pixel, out += out_pixel) {
     for (int c = 0; c < n; ++c) {
       out[c * 4] = top[c];
@@ -24,6 +24,13 @@ void unshuffle(const uint8_t* const rows[2], int in_pixel, int channels, uint8_t
       out[c * 4 + 3] = bottom[in_pixel + c];
     }
   }
+}
+
+template <class T>
+void unshuffle_any(const void* const rows[2], int in_pixel, int channels, T* out, int out_pixel, int n_cols) {
+  if (channels == 3) unshuffle<T, 3>(rows, in_pixel, channels, out, out_pixel, n_cols);
+  else if (channels == 1) unshuffle<T, 1>(rows, in_pixel, channels, out, out_pixel, n_cols);
+  else unshuffle<T, 0>(rows, in_pixel, channels, out, out_pixel, n_cols);
 }
 
 template <class T, int kChannels>
@@ -90,11 +97,10 @@ void down2_any(const int32_t* v, int channels, T* out, int n_cols) {
 
 }  // namespace
 
-void pixel_unshuffle2(const uint8_t* const rows[2], int in_pixel, int channels, uint8_t* out, int out_pixel,
-                      int n_cols) {
-  if (channels == 3) unshuffle<3>(rows, in_pixel, channels, out, out_pixel, n_cols);
-  else if (channels == 1) unshuffle<1>(rows, in_pixel, channels, out, out_pixel, n_cols);
-  else unshuffle<0>(rows, in_pixel, channels, out, out_pixel, n_cols);
+void pixel_unshuffle2(const void* const rows[2], int in_pixel, int channels, int element_bytes, void* out,
+                      int out_pixel, int n_cols) {
+  if (element_bytes == 1) unshuffle_any(rows, in_pixel, channels, static_cast<uint8_t*>(out), out_pixel, n_cols);
+  else unshuffle_any(rows, in_pixel, channels, static_cast<uint16_t*>(out), out_pixel, n_cols);
 }
 
 void phase(const uint8_t* in, int in_pixel, int channels, const uint8_t* table, int n_planes, int period, int x0,

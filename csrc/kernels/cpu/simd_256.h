@@ -47,6 +47,15 @@ inline V mul_shift_32(V a, V mult) {
   return _mm256_blend_epi32(even, odd, 0xAA);
 }
 
+// Products with 1 extend the signs of a vector's even lanes.
+inline V mul_add_shift_16(V a, V mult, V bias) {
+  const V one = _mm256_set1_epi32(1);
+  const V even = _mm256_add_epi64(_mm256_mul_epi32(a, mult), _mm256_mul_epi32(bias, one));
+  const V odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(a, 32), _mm256_srli_epi64(mult, 32)),
+                                 _mm256_mul_epi32(_mm256_srli_epi64(bias, 32), one));
+  return _mm256_blend_epi32(_mm256_srli_epi64(even, 16), _mm256_slli_epi64(odd, 16), 0xAA);
+}
+
 inline __m128i pack_i16(V a) { return _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1)); }
 inline void store_u8(uint8_t* p, V a) {
   const __m128i words = pack_i16(a);

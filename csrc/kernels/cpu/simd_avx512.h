@@ -59,6 +59,15 @@ inline V mul_shift_32(V a, V mult) {
   return _mm512_mask_blend_epi32(0xAAAA, even, odd);
 }
 
+// Products with 1 extend the signs of a vector's even lanes.
+inline V mul_add_shift_16(V a, V mult, V bias) {
+  const V one = _mm512_set1_epi32(1);
+  const V even = _mm512_add_epi64(_mm512_mul_epi32(a, mult), _mm512_mul_epi32(bias, one));
+  const V odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(mult, 32)),
+                                 _mm512_mul_epi32(_mm512_srli_epi64(bias, 32), one));
+  return _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 16), _mm512_slli_epi64(odd, 16));
+}
+
 inline void store_u8(uint8_t* p, V a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtusepi32_epi8(_mm512_max_epi32(a, _mm512_setzero_si512())));
 }

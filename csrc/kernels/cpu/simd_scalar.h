@@ -84,6 +84,13 @@ inline V mul_shift_32(V a, V mult) {
   return each([&](int i) { return static_cast<int32_t>((static_cast<int64_t>(a.lane[i]) * mult.lane[i]) >> 32); });
 }
 
+// a * mult + bias >> 16 in 64 bits, arithmetic, for a result that fits 32 bits
+inline V mul_add_shift_16(V a, V mult, V bias) {
+  return each([&](int i) {
+    return static_cast<int32_t>((static_cast<int64_t>(a.lane[i]) * mult.lane[i] + bias.lane[i]) >> 16);
+  });
+}
+
 inline int32_t clamp_lane(int32_t v, int32_t low, int32_t high) { return v < low ? low : v > high ? high : v; }
 // Saturating stores.
 inline void store_u8(uint8_t* p, V a) {
