@@ -17,7 +17,7 @@ import cases
 import fastcodec
 import numpy as np
 import pytest
-from fastcodec import compare, machine, metrics, report
+from fastcodec import compare, machine, matched, metrics, report, report_page
 from PIL import Image
 
 QUALITIES = (5, 15, 30, 50, 70)
@@ -90,6 +90,50 @@ def test_report_files(measured: tuple[Path, dict[str, Any]]) -> None:
     assert curve[2]["psnr_luma"] == pytest.approx(np.mean([row["psnr_luma"] for row in rows]))
 
 
+def test_at_the_same_bytes(folder: Path, measured: tuple[Path, dict[str, Any]]) -> None:
+    out, result = measured
+    for found in result["images"]:
+        image = report.read_image(folder / found["image"])
+        bare = [p for p in found["points"] if "stream" not in p]
+        assert [row["budget"] for row in found["matched"]] == sorted({row["budget"] for row in found["matched"]})
+        for row in found["matched"]:
+            better = [p for p in bare if p["bytes"] <= row["budget"] and p["psnr_rgb"] > row["psnr_rgb"]]
+            assert not better
+            assert row["bpp"] <= report.RATES[1]
+            data = fastcodec.encode(image, codec=found["codec"], target_bytes=row["budget"])
+            assert isinstance(data, bytes)
+            assert len(data) == row["bytes"] <= row["budget"]
+            decoded = fastcodec.decode(data).reshape(image.shape)
+            assert row["gain_db"] == pytest.approx(metrics.psnr(image, decoded) - row["psnr_rgb"])
+    rows = [row for found in result["images"] if found["codec"] == "webp" for row in found["matched"]]
+    part = result["codecs"]["webp"]["matched"]
+    assert part["files"] == len(rows) > 0
+    assert part["worst_file"]["gain_db"] == min(row["gain_db"] for row in rows)
+    assert part["worse"] == sum(row["gain_db"] < 0 for row in rows)
+    assert "| fastcodec[webp], no networks yet |" in (out / "rd.md").read_text(encoding="utf-8")
+
+
+def test_a_stream_out_of_reach_is_said(folder: Path, tmp_path: Path) -> None:
+    image = report.read_image(folder / "grey.png")
+    tiny = {"method": "jpeg", "quality": 1, "bytes": 20, "bpp": 0.01, "psnr_rgb": 9.0, "ssim": None}
+    (row,) = matched.points(image, "jpeg", [tiny], tmp_path, max_bpp=1.0, threads=None)
+    assert "out of reach" in row["reason"]
+    assert matched.summary([{"image": "x", "matched": [row]}]) is None
+    assert "no file was within reach" in matched.table({"jpeg": None}, lambda codec: True)[-1]
+
+
+def test_bench_of_the_luma(folder: Path, tmp_path: Path) -> None:
+    result = report.bench_rd([folder / "colour.png"], tmp_path, qualities=(20, 60), plot=False, grey=True)
+    image = report.read_image(folder / "colour.png")
+    luma = np.asarray(Image.fromarray(image).convert("L"))
+    data = fastcodec.encode(luma, quality=20)
+    point = next(p for p in result["images"][0]["points"] if "stream" in p)
+    assert point["bytes"] == len(data)
+    assert point["stream"]["mode"] == "L"
+    assert "as grey" in (tmp_path / "rd.md").read_text(encoding="utf-8")
+    assert (tmp_path / "points" / "colour.png.jpeg.grey.json").exists()
+
+
 def test_the_best_anchor_is_never_weaker_than_its_members(measured: tuple[Path, dict[str, Any]]) -> None:
     part = measured[1]["codecs"]["jpeg"]
     assert part["anchor"] == "best of jpeg 4:2:0, jpeg 4:4:4"
@@ -138,7 +182,7 @@ def test_bench_in_processes_gives_the_same_points(folder: Path, tmp_path: Path) 
 
 @pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
 def test_plot(measured: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    report.draw(measured[1], tmp_path / "rd.png")
+    report_page.draw(measured[1], tmp_path / "rd.png")
     with Image.open(tmp_path / "rd.png") as drawn:
         assert drawn.width > drawn.height
         assert len(np.unique(np.asarray(drawn.convert("RGB")).reshape(-1, 3), axis=0)) > 50

@@ -398,6 +398,7 @@ def bench_rd(
     threads: Threads = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is already there.")] = False,
     plot: Annotated[bool, typer.Option("--plot/--no-plot", help="Draw rd.png (extra: bench).")] = True,
+    grey: Annotated[bool, typer.Option("--grey", help="Measure the luma of the images.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Rate-distortion over images, from real files: JSON, Markdown table and plot. Can be stopped and resumed."""
@@ -419,7 +420,7 @@ def bench_rd(
     with terminal.bar() as advance:
         result = report.bench_rd(
             paths, out, codec_names=names, qualities=chosen, processes=processes, threads=threads, fresh=fresh,
-            plot=plot, progress=advance,
+            plot=plot, grey=grey, progress=advance,
         )  # fmt: skip
     if as_json:
         terminal.print_json({key: value for key, value in result.items() if key != "images"})

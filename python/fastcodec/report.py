@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 
 import fastcodec
-from fastcodec import machine, metrics
+from fastcodec import machine, matched, metrics, report_page
 from fastcodec.codecs import by_name
 from fastcodec.images import read
 
@@ -46,7 +46,7 @@ CHROMA_CHOICE = ("jpeg", "avif", "heic")
 #: What is measured. The first is the headline.
 METRICS = ("psnr_rgb", "psnr_luma", "ssim", "ms_ssim")
 IMAGE_SUFFIXES = (".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
-_POINT_FORMAT = 1
+_POINT_FORMAT = 2
 
 Json = dict[str, Any]
 
@@ -195,6 +195,7 @@ def bench_rd(
     threads: int | None = None,
     fresh: bool = False,
     plot: bool = True,
+    grey: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Json:
     """Measures rate-distortion curves and writes rd.json, rd.md and rd.png into `out`.
@@ -212,6 +213,7 @@ def bench_rd(
         threads: threads a decode may use; None with more than one process means 1.
         fresh: measure again what is already there.
         plot: draw rd.png.
+        grey: measure the images' luma (Pillow's L) instead of their colours.
         progress: called as progress(done, total, name) at the start and after each job.
 
     Returns:
@@ -232,7 +234,7 @@ def bench_rd(
     points = out / "points"
     points.mkdir(parents=True, exist_ok=True)
     jobs = [
-        _Job(path, codec, tuple(qualities or QUALITIES.get(codec, DEFAULT_QUALITIES)), points, threads, fresh)
+        _Job(path, codec, tuple(qualities or QUALITIES.get(codec, DEFAULT_QUALITIES)), points, threads, fresh, grey)
         for codec in codec_names
         for path in images
     ]
@@ -250,13 +252,15 @@ def bench_rd(
         "machine": machine.describe(),
         "processes": processes,
         "threads": threads,
+        "grey": grey,
+        "metrics": list(METRICS),
         "codecs": {codec: summary([result for result in results if result["codec"] == codec]) for codec in codec_names},
         "images": results,
     }
     machine.write_text(out / "rd.json", json.dumps(report, indent=1) + "\n")
-    machine.write_text(out / "rd.md", markdown(report))
+    machine.write_text(out / "rd.md", report_page.markdown(report))
     if plot:
-        draw(report, out / "rd.png")
+        report_page.draw(report, out / "rd.png")
     return report
 
 
@@ -268,10 +272,11 @@ class _Job:
     points: Path
     threads: int | None
     fresh: bool
+    grey: bool = False
 
     @property
     def kept(self) -> Path:
-        return self.points / f"{self.path.name}.{self.codec}.json"
+        return self.points / f"{self.path.name}.{self.codec}{'.grey' if self.grey else ''}.json"
 
     def key(self) -> str:
         """Hash of everything that the result depends on."""
@@ -280,6 +285,7 @@ class _Job:
             "image": hashlib.sha256(self.path.read_bytes()).hexdigest(),
             "methods": [method.label for method in methods_for(self.codec)],
             "qualities": self.qualities,
+            "grey": self.grey,
             "threads": self.threads,
             "versions": machine.versions(),
             "models": sorted(row["id"] for row in machine.models() if row["codec"] == self.codec),
@@ -295,12 +301,15 @@ class _Job:
                 if kept["key"] == key:
                     return kept
         image = read_image(self.path)
+        if self.grey and image.shape[2] == 3:
+            image = np.asarray(Image.fromarray(image).convert("L"))[:, :, None]
         with tempfile.TemporaryDirectory() as folder:
             measured = [
                 measure(image, method, quality, Path(folder), self.threads)
                 for method in methods_for(self.codec)
                 for quality in self.qualities
             ]
+            rows = matched.points(image, self.codec, measured, Path(folder), max_bpp=RATES[1], threads=self.threads)
         result = {
             "key": key,
             "image": self.path.name,
@@ -308,6 +317,7 @@ class _Job:
             "width": image.shape[1],
             "height": image.shape[0],
             "points": plain(measured),
+            "matched": plain(rows),
         }
         machine.write_text(self.kept, json.dumps(result, indent=1) + "\n")
         return result
@@ -355,7 +365,13 @@ def summary(results: Sequence[Json]) -> Json:
         bare = [curves[label] for label in labels]
         deltas[anchor] = {name: _delta(bare, curves[wrapped], name) for name in METRICS}
         deltas[anchor]["per_image_psnr_rgb"] = _per_image(results, labels, wrapped)
-    return {"anchor": next(iter(anchors)), "curves": curves, "bd": deltas}
+    return {
+        "anchor": next(iter(anchors)),
+        "models": sorted(row["name"] for row in machine.models() if row["codec"] == codec),
+        "curves": curves,
+        "bd": deltas,
+        "matched": matched.summary(results),
+    }
 
 
 def _anchors(codec: str) -> dict[str, list[str]]:
@@ -403,92 +419,3 @@ def _per_image(results: Sequence[Json], anchors: Sequence[str], wrapped: str) ->
     if not values:
         return None
     return {"images": len(values), "mean": float(np.mean(values)), "best": min(values), "worst": max(values)}
-
-
-def markdown(report: Json) -> str:
-    """The report as Markdown: where it was measured, BD-rates, then the mean curves."""
-    here = report["machine"]
-    low, high = report["rates_bpp"]
-    count = len({result["image"] for result in report["images"]})
-    lines = [
-        "# Rate-distortion",
-        "",
-        f"{count} images; every number is from written and decoded files. {here['cpu']}, {here['cores']} cores, "
-        f"{here['system']}; commit {here['commit'] or 'not known'}; "
-        + ", ".join(f"{name} {version}" for name, version in here["versions"].items())
-        + f"; {report['processes']} process(es).",
-        "",
-        "JPEG has optimised Huffman tables everywhere, and progressive scans unless the row says sequential.",
-        "",
-        f"## BD-rate over {low}-{high} bpp",
-        "",
-        f"Mean curves over the images, both cut to {low}-{high} bpp, PCHIP, averaged over the qualities that both "
-        "reach. Negative is better. (SSIM and MS-SSIM as -10 log10(1 - x).)",
-        "",
-        "| codec | against | PSNR RGB | BD-PSNR | PSNR luma | SSIM | MS-SSIM | mean of images (worst) |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for codec, part in report["codecs"].items():
-        for anchor, bd in part["bd"].items():
-            each = bd["per_image_psnr_rgb"]
-            cells = [_cell(bd[name] and bd[name]["bd_rate"], "+.2f", " %") for name in METRICS]
-            cells.insert(1, _cell(bd["psnr_rgb"] and bd["psnr_rgb"]["bd_db"], "+.2f", " dB"))
-            cells.append(f"{each['mean']:+.2f} % ({each['worst']:+.2f} %)" if each else "-")
-            lines.append(f"| fastcodec[{codec}] | {anchor} | " + " | ".join(cells) + " |")
-    for codec, part in report["codecs"].items():
-        lines += ["", f"## {codec}", ""]
-        lines.append(
-            "| method | quality | bpp | PSNR RGB | PSNR luma | SSIM | MS-SSIM | encode s | decode s | networks |"
-        )
-        lines.append("|---|---|---|---|---|---|---|---|---|---|")
-        for label, curve in part["curves"].items():
-            for row in curve:
-                cells = [_cell(row[name], spec) for name, spec in _COLUMNS]
-                used = row.get("networks_on")
-                cells.append("-" if used is None else f"{used:.0%} on, {row['half_scale']:.0%} half size")
-                lines.append(f"| {label} | {row['quality']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-_COLUMNS = (
-    ("bpp", ".4f"), ("psnr_rgb", ".3f"), ("psnr_luma", ".3f"), ("ssim", ".4f"), ("ms_ssim", ".4f"),
-    ("encode_s", ".3f"), ("decode_s", ".3f"),
-)  # fmt: skip
-
-
-def _cell(value: float | None, spec: str, unit: str = "") -> str:
-    return "-" if value is None else format(value, spec) + unit
-
-
-def draw(report: Json, path: Path) -> None:
-    """Plots PSNR over RGB against bpp, one panel a codec, as PNG (needs matplotlib)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    parts = report["codecs"]
-    figure = Figure(figsize=(6.4 * len(parts), 4.8), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, (codec, part) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts.items(), strict=True):
-        for label, curve in part["curves"].items():
-            wrapped = label.startswith("fastcodec")
-            axes.plot(
-                [row["bpp"] for row in curve],
-                [row["psnr_rgb"] for row in curve],
-                marker="o",
-                markersize=4,
-                linewidth=2.2 if wrapped else 1.4,
-                linestyle="-" if wrapped else "--",
-                color="#0b6bcb" if wrapped else None,
-                zorder=3 if wrapped else 2,
-                label=label,
-            )
-        headline = part["bd"][part["anchor"]]["psnr_rgb"]
-        title = codec if headline is None else f"{codec}: BD-rate {headline['bd_rate']:+.1f} %"
-        axes.set(xlabel="bits per pixel", ylabel="PSNR over RGB (dB)", title=title, xlim=(0, 1.25 * RATES[1]))
-        inside = [row["psnr_rgb"] for c in part["curves"].values() for row in c if row["bpp"] <= 1.25 * RATES[1]]
-        if inside:
-            axes.set_ylim(min(inside) - 0.5, max(inside) + 0.5)
-        axes.grid(alpha=0.3)
-        axes.legend()
-    with machine.atomic(path) as file:
-        figure.savefig(file, format="png")

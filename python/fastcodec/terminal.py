@@ -411,6 +411,13 @@ def print_bd(result: Json) -> None:
             cells.insert(1, f"{bd['psnr_rgb']['bd_db']:+.2f} dB" if bd["psnr_rgb"] else "-")
             table.add_row(*[escape(f"fastcodec[{codec}]"), anchor, *cells][: len(names)])
     out.print(table)
+    for codec, part in result["codecs"].items():
+        if same := part["matched"]:
+            print(
+                f"fastcodec[{codec}] at the bytes of {same['files']} bare files: {same['mean_gain_db']:+.2f} dB in the "
+                f"mean, {same['worst_file']['gain_db']:+.2f} dB at worst, {same['worse']} worse, "
+                f"{same['out_of_reach']} out of reach"
+            )
 
 
 @contextlib.contextmanager

@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""The rate-distortion report as a Markdown page and as a plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastcodec import machine, matched
+
+Json = dict[str, Any]
+
+
+def markdown(report: Json) -> str:
+    """The report as Markdown: where it was measured, BD-rates, then the mean curves."""
+    here = report["machine"]
+    low, high = report["rates_bpp"]
+    count = len({result["image"] for result in report["images"]})
+    colours = ", as grey (BT.601 luma)" if report["grey"] else ""
+    lines = [
+        "# Rate-distortion",
+        "",
+        f"{count} images{colours}; every number is from written and decoded files. {here['cpu']}, "
+        f"{here['cores']} cores, {here['system']}; commit {here['commit'] or 'not known'}; "
+        + ", ".join(f"{name} {version}" for name, version in here["versions"].items())
+        + f"; {report['processes']} process(es).",
+        "",
+        "JPEG has optimised Huffman tables everywhere, and progressive scans unless the row says sequential.",
+        "",
+        f"## BD-rate over {low}-{high} bpp",
+        "",
+        f"Mean curves over the images, both cut to {low}-{high} bpp, PCHIP, averaged over the qualities that both "
+        "reach. Negative is better. (SSIM and MS-SSIM as -10 log10(1 - x).)",
+        "",
+        "| codec | against | PSNR RGB | BD-PSNR | PSNR luma | SSIM | MS-SSIM | mean of images (worst) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for codec, part in report["codecs"].items():
+        for anchor, bd in part["bd"].items():
+            each = bd["per_image_psnr_rgb"]
+            cells = [_cell(bd[name] and bd[name]["bd_rate"], "+.2f", " %") for name in report["metrics"]]
+            cells.insert(1, _cell(bd["psnr_rgb"] and bd["psnr_rgb"]["bd_db"], "+.2f", " dB"))
+            cells.append(f"{each['mean']:+.2f} % ({each['worst']:+.2f} %)" if each else "-")
+            lines.append(f"| fastcodec[{codec}] | {anchor} | " + " | ".join(cells) + " |")
+    lines += ["", "## At the same bytes", "", _MATCHED.format(high=high), ""]
+    lines += matched.table(
+        {codec: part["matched"] for codec, part in report["codecs"].items()},
+        lambda codec: bool(report["codecs"][codec]["models"]),
+    )
+    for codec, part in report["codecs"].items():
+        lines += ["", f"## {codec}", ""]
+        lines.append(
+            "| method | quality | bpp | PSNR RGB | PSNR luma | SSIM | MS-SSIM | encode s | decode s | networks |"
+        )
+        lines.append("|---|---|---|---|---|---|---|---|---|---|")
+        for label, curve in part["curves"].items():
+            for row in curve:
+                cells = [_cell(row[name], spec) for name, spec in _COLUMNS]
+                used = row.get("networks_on")
+                cells.append("-" if used is None else f"{used:.0%} on, {row['half_scale']:.0%} half size")
+                lines.append(f"| {label} | {row['quality']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+_MATCHED = (
+    "For every image, each bare file up to {high} bpp that no other bare file beats (all rows of its codec below "
+    "together) sets a budget; fastcodec writes its best stream of at most so many bytes, container included. Gain: "
+    "PSNR over RGB above the bare file's; negative is worse."
+)
+_COLUMNS = (
+    ("bpp", ".4f"), ("psnr_rgb", ".3f"), ("psnr_luma", ".3f"), ("ssim", ".4f"), ("ms_ssim", ".4f"),
+    ("encode_s", ".3f"), ("decode_s", ".3f"),
+)  # fmt: skip
+
+
+def _cell(value: float | None, spec: str, unit: str = "") -> str:
+    return "-" if value is None else format(value, spec) + unit
+
+
+def draw(report: Json, path: Path) -> None:
+    """Plots PSNR over RGB against bpp, one panel a codec, as PNG (needs matplotlib)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    parts = report["codecs"]
+    figure = Figure(figsize=(6.4 * len(parts), 4.8), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (codec, part) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts.items(), strict=True):
+        for label, curve in part["curves"].items():
+            wrapped = label.startswith("fastcodec")
+            axes.plot(
+                [row["bpp"] for row in curve],
+                [row["psnr_rgb"] for row in curve],
+                marker="o",
+                markersize=4,
+                linewidth=2.2 if wrapped else 1.4,
+                linestyle="-" if wrapped else "--",
+                color="#0b6bcb" if wrapped else None,
+                zorder=3 if wrapped else 2,
+                label=label,
+            )
+        headline = part["bd"][part["anchor"]]["psnr_rgb"]
+        title = codec if headline is None else f"{codec}: BD-rate {headline['bd_rate']:+.1f} %"
+        axes.set(
+            xlabel="bits per pixel", ylabel="PSNR over RGB (dB)", title=title, xlim=(0, 1.25 * report["rates_bpp"][1])
+        )
+        inside = [row["psnr_rgb"] for c in part["curves"].values() for row in c if row["bpp"] <= axes.get_xlim()[1]]
+        if inside:
+            axes.set_ylim(min(inside) - 0.5, max(inside) + 0.5)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    with machine.atomic(path) as file:
+        figure.savefig(file, format="png")
