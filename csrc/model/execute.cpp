@@ -4,13 +4,15 @@
 // Running a program as a stream of rows. Each value lives in a ring of a few rows; a step asks for kStepRows more rows of
 // the result, a backward pass turns that into the rows that each operation must have reached, and a forward pass produces
 // them. So activations stay in the cache, nothing is computed twice inside a task, and memory does not grow with the
-// height of the image. A dry run of the same schedule says how many rows each ring needs.
+// height of the image. Values far smaller than the result run ahead, so that a convolution makes kMaxRows rows at a time
+// for them too. A dry run of the same schedule says how many rows each ring needs.
 //
 // A task is a band of rows of one column strip of the region; strips are as wide as the cache allows, bands are one for
 // each thread. At the cuts the tasks compute the rows and columns that they share each for itself, from true neighbours, so
 // the result does not depend on where the cuts lie.
 #include <algorithm>
 #include <climits>
+#include <cmath>
 #include <cstring>
 
 #include "common/error.h"
@@ -20,10 +22,10 @@
 namespace fastcodec {
 namespace {
 
-constexpr int kStepRows = 8;                       // of the result; 4 or more at half the resolution
+constexpr int kStepRows = 2 * kMaxRows;            // of the result: kMaxRows at half the resolution
 constexpr size_t kStripBytes = size_t{3} << 19;    // rings of a strip: about the share of the L2 cache that is free
 constexpr int kMinStripCols = 256;                 // narrower strips would mostly compute their overlap
-constexpr int kMinBandRows = 64;
+constexpr int64_t kMinBandMacs = 10'000'000;       // less is not worth a thread
 
 struct Rect {
   Range rows;
@@ -76,24 +78,45 @@ std::vector<Range> needed_ranges(const Program& program, const std::vector<Size>
   return need;
 }
 
+// log2 of the rows of the result over those of the operation, of the operations that read it at least.
+std::vector<int> all_levels(const Program& program) {
+  const auto& ops = program.ops();
+  std::vector<int> levels(ops.size(), 0);
+  for (size_t i = ops.size() - 1; i-- > 0;) {
+    const Scale& scale = ops[i].scale;
+    if (!scale.requested) levels[i] = std::max(program.scale_log2() - (scale.ups - scale.downs), 0);
+    for (const int reader : ops[i].readers) levels[i] = std::max(levels[i], levels[reader]);
+  }
+  return levels;
+}
+
 // Calls produce(op index, first row, number of rows, done) in the order of execution; done[i] rows of operation i exist
 // (all rows below that number which the band needs).
 template <class Produce>
 void stream_rows(const Program& program, const std::vector<Size>& sizes, Range out, Produce&& produce) {
   const auto& ops = program.ops();
+  const std::vector<int> levels = all_levels(program);
   std::vector<int> done;
   for (const Range& r : needed_ranges(program, sizes, out, false)) done.push_back(r.lo);
-  for (int y = out.lo; y < out.hi;) {
-    const int next = std::min(y - y % kStepRows + kStepRows, out.hi);
-    const std::vector<Range> need = needed_ranges(program, sizes, {y, next}, false);
+  const int n_levels = *std::max_element(levels.begin(), levels.end()) + 1;
+  std::vector<std::vector<Range>> need(n_levels);  // of the step at each level
+  std::vector<int> ends(n_levels, out.lo);         // and where it ends in the result
+  const int step = program.scale_log2() < -1 ? kMaxRows : kStepRows;
+  for (int y = out.lo; y < out.hi; y = ends[0]) {
+    for (int level = 0; level < n_levels; ++level) {
+      if (ends[level] > y) continue;
+      const int size = level < 2 ? step : kMaxRows << level;
+      ends[level] = std::min(y - y % size + size, out.hi);
+      need[level] = needed_ranges(program, sizes, {y, ends[level]}, false);
+    }
     for (size_t i = 0; i < ops.size(); ++i) {
-      while (done[i] < need[i].hi) {
-        const int n = std::min(need[i].hi - done[i], kMaxRows);
+      const int end = need[levels[i]][i].hi;
+      while (done[i] < end) {
+        const int n = std::min(end - done[i], kMaxRows);
         produce(static_cast<int>(i), done[i], n, done);
         done[i] += n;
       }
     }
-    y = next;
   }
 }
 
@@ -157,18 +180,27 @@ std::vector<Range> cut(Range r, int n_parts, int multiple) {
   return parts;
 }
 
+// Bands for the threads, as long as one is more than its overlap with the others and has enough to do.
+int count_bands(const Program& program, const RunArgs& args) {
+  const int halo = static_cast<int>(std::ldexp(program.halo(), program.scale_log2()));
+  const int64_t macs = program.macs(args.height, args.width) * args.n_rows / args.out_height;
+  const int64_t most = std::min<int64_t>(args.n_rows / std::max(2 * halo, kStepRows), macs / kMinBandMacs);
+  return static_cast<int>(std::clamp<int64_t>(most, 1, std::max(args.n_threads, 1)));
+}
+
 Plan make_plan(const Program& program, const RunArgs& args) {
   Plan plan;
   plan.sizes = all_sizes(program, args);
   const Range rows{args.y, args.y + args.n_rows}, cols{args.x, args.x + args.n_cols};
-  const int n_bands = std::clamp(args.n_rows / kMinBandRows, 1, std::max(args.n_threads, 1));
-  plan.bands = cut(rows, n_bands, kStepRows);
+  plan.bands = cut(rows, count_bands(program, args), kStepRows);
   plan.ring_rows.assign(program.ops().size(), 0);
   for (const Range& band : plan.bands) count_ring_rows(program, plan.sizes, band, &plan.ring_rows);
   size_t bytes = 0;
   lay_out_rings(program, plan.sizes, cols, plan.ring_rows, &bytes);
-  const int n_strips = static_cast<int>(std::min<size_t>((bytes + kStripBytes - 1) / kStripBytes,
-                                                         std::max(args.n_cols / kMinStripCols, 1)));
+  const std::vector<int> levels = all_levels(program);
+  const int min_cols = kMinStripCols << std::max(*std::max_element(levels.begin(), levels.end()) - 1, 0);
+  const int n_strips =
+      static_cast<int>(std::min<size_t>((bytes + kStripBytes - 1) / kStripBytes, std::max(args.n_cols / min_cols, 1)));
   plan.strips = cut(cols, std::max(n_strips, 1), 16);
   for (const Range& strip : plan.strips) {
     lay_out_rings(program, plan.sizes, strip, plan.ring_rows, &bytes);
