@@ -26,7 +26,7 @@ from fastcodec.codecs import CODECS
 
 THREADS = int(os.environ.get("BENCH_THREADS", "1"))
 QUALITY = int(os.environ.get("BENCH_QUALITY", "30"))
-USABLE = [codec.name for codec in CODECS.values() if not codec.reason()]
+USABLE = [codec.name for codec in CODECS.values() if codec.kind == "image" and not codec.reason()]
 PEAK = """
 import sys
 import numpy as np

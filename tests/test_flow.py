@@ -351,7 +351,7 @@ def test_encoding_twice_gives_equal_bytes(model: packed_model.PackedModel) -> No
 def test_psnr_of_equal_images_is_infinite() -> None:
     flat = np.full((16, 16, 3), 128, np.uint8)
     data = encode(flat, target_psnr=60)
-    assert math.isinf(flow._psnr(squared_error(decode(data), flat), flat.size))
+    assert math.isinf(flow.decibels(squared_error(decode(data), flat), flat.size))
 
 
 def test_the_encoder_keeps_few_compact_images(model: packed_model.PackedModel) -> None:
@@ -377,6 +377,6 @@ def test_threads_are_fewer_where_memory_is_short(model: packed_model.PackedModel
     assert (decode(data, limits=limits, threads=14) == decode(data)).all()
     for threads in (14, None):
         expected = program.run(x, 0, size, threads=1)
-        assert (flow._run_within(one, program, x, 0, size, None, threads) == expected).all()
+        assert (flow.run_within(one, program, x, 0, size, None, threads) == expected).all()
         with pytest.raises(fastcodec.LimitError, match="work space of"):
-            flow._run_within(one - 1, program, x, 0, size, None, threads)
+            flow.run_within(one - 1, program, x, 0, size, None, threads)

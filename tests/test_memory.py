@@ -25,7 +25,8 @@ def memory(name):  # VmRSS now, VmHWM at its highest, in bytes
 
 for codec in fastcodec.codecs():  # loads what any decode needs
     if codec.available:
-        fastcodec.decode(fastcodec.encode(np.zeros((8, 8, 4), np.uint8), codec=codec.name, networks="off"))
+        networks = "auto" if codec.name == "range" else "off"
+        fastcodec.decode(fastcodec.encode(np.zeros((8, 8, 4), np.uint8), codec=codec.name, networks=networks))
 for path in sys.argv[1:]:
     data = open(path, "rb").read()
     if os.fork() == 0:
@@ -68,7 +69,7 @@ def test_decoding_takes_no_more_than_the_estimate(tmp_path: Path) -> None:
     grey = np.ascontiguousarray(noise[..., :1])
     streams = {}
     for codec in CODECS.values():
-        if not codec.reason():
+        if codec.kind == "image" and not codec.reason():
             colour = coded(codec, noise)
             streams[f"{codec.name}, grey"] = packed(codec, coded(codec, grey), 1)
             streams[f"{codec.name}, colour"] = packed(codec, colour, 3)

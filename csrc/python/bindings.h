@@ -10,5 +10,6 @@ namespace fastcodec {
 
 void bind_program(pybind11::module_& m);
 void bind_rans(pybind11::module_& m);
+void bind_tile(pybind11::module_& m);  // after bind_rans, whose tables it takes
 
 }  // namespace fastcodec

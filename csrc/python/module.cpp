@@ -107,4 +107,5 @@ PYBIND11_MODULE(_core, m) {
   m.def("build_info", &build_info, "Versions and options this module was built with.");
   bind_program(m);
   bind_rans(m);
+  bind_tile(m);
 }

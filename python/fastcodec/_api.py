@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import _core, container, flow, images
-from .codecs import CODECS, by_id, by_name
+from .codecs import CODECS, DEFAULT, by_id, by_name
 from .container import Limits
 from .errors import BackendError, CodecError, ModelError
 
@@ -25,7 +25,6 @@ Data: TypeAlias = "bytes | bytearray | memoryview"
 _NETWORKS = ("auto", "on", "off")
 _CONTAINERS = ("fcd", "jpeg")
 _OUTPUTS = ("numpy", "torch", "pil")
-_DEFAULT_QUALITY = 75
 _MAX_THREADS = 256  # of the native core
 
 
@@ -75,7 +74,7 @@ class Status:
 def encode(
     x: Any,
     *,
-    codec: str = "jpeg",
+    codec: str | None = None,
     quality: int | None = None,
     target_bytes: int | None = None,
     target_bpp: float | None = None,
@@ -92,20 +91,22 @@ def encode(
 ) -> bytes | list[bytes]:
     """Compresses an image.
 
-    The encoder tries the bare codec, RecCNN on its payload, and ComCNN, codec and RecCNN at half size,
-    decodes each, and keeps the best: the result is never worse than the bare codec at equal payload bytes.
+    Codec range is our own, a learned one. Around any other the encoder tries the bare codec, RecCNN on its payload, and
+    ComCNN, codec and RecCNN at half size, decodes each, and keeps the best: the result is never worse than the bare
+    codec at equal payload bytes.
 
     Args:
         x: uint8 image: NumPy (H, W) or (H, W, C) with C 1 to 4 (grey, grey and alpha, RGB, RGBA), torch
             (C, H, W), a PIL image, or an object with DLPack or an array interface, laid out as NumPy's.
             A list, a torch batch (N, C, H, W) or a NumPy batch (N, H, W, C) gives a list of streams.
-        codec: a name of codecs().
-        quality: 1 to 100, 75 without any target: sets the payload's budget, the bare codec's bytes at that
-            quality.
+        codec: a name of codecs(). None: that of `model`, or the library's default, or jpeg where networks="off",
+            scale, subsampling or container asks for what only an image codec has.
+        quality: 1 to 100; 75 without any target, for range 60. For an image codec it sets the payload's budget, the
+            bare codec's bytes at that quality; for range it is a place among the model's levels.
         target_bytes, target_bpp: largest size of the whole stream; target_psnr: smallest dB over all
             channels but alpha. At most one of quality and these.
         model: name, packed model file or PackedModel; the codec's default without it.
-        networks: "auto" keeps them where they help, "on" always, "off" never.
+        networks: "auto" keeps them where they help, "on" always, "off" never; range always has them.
         scale: 1, 2 or "auto": the size of the inner image, full or half.
         subsampling: chroma format of the inner codec: "4:2:0", "4:4:4" or "auto".
         container: "fcd", or "jpeg": a plain JPEG that every viewer opens, with the network's part inside.
@@ -146,7 +147,7 @@ _Targets: TypeAlias = "tuple[int | None, int | None, float | None, float | None]
 def _encode_one(x: Any, settings: flow.Settings, targets: _Targets, metadata: bool) -> bytes:
     source = images.read(x)
     height, width = source.image.shape[:2]
-    target = _target(targets, width * height)
+    target = _target(targets, width * height, settings.codec.default_quality)
     kept = source.metadata if metadata else {}
     if sum(map(len, kept.values())) > Limits.max_metadata:
         raise ValueError(
@@ -156,12 +157,12 @@ def _encode_one(x: Any, settings: flow.Settings, targets: _Targets, metadata: bo
     return flow.encode_image(source.image, source.alpha, kept, settings, target)
 
 
-def _target(targets: _Targets, pixels: int) -> flow.Target:
+def _target(targets: _Targets, pixels: int, default_quality: int) -> flow.Target:
     names = ("quality", "target_bytes", "target_bpp", "target_psnr")
     given = [(name, value) for name, value in zip(names, targets, strict=True) if value is not None]
     if len(given) > 1:
         raise ValueError(f"at most one of {', '.join(names)}, got {' and '.join(name for name, _ in given)}")
-    name, value = given[0] if given else ("quality", _DEFAULT_QUALITY)
+    name, value = given[0] if given else ("quality", default_quality)
     if name in ("quality", "target_bytes"):
         number = _int(name, value)
         if name == "quality" and not 1 <= number <= 100:
@@ -176,53 +177,63 @@ def _target(targets: _Targets, pixels: int) -> flow.Target:
 
 
 def _settings(
-    codec: str, model: Any, networks: str, scale: int | str, subsampling: str, container_name: str,
+    codec: str | None, model: Any, networks: str, scale: int | str, subsampling: str, container_name: str,
     codec_options: dict[str, Any] | None, threads: int | None,
 ) -> flow.Settings:  # fmt: skip
-    _choice("codec", codec, tuple(CODECS))
-    entry = by_name(codec)
-    entry.require()
     _choice("networks", networks, _NETWORKS)
     _choice("container", container_name, _CONTAINERS)
     if not isinstance(scale, str):
         scale = _int("scale", scale)
     if scale not in ("auto", 1, 2):
         raise ValueError(f"scale must be 'auto', 1 or 2, got {scale!r}")
+    given = None if model is None else _given_model(model)
+    if codec is None:
+        plain = networks == "off" or scale == 2 or subsampling != "auto" or container_name == "jpeg"
+        codec = given.codec if given is not None else "jpeg" if plain else DEFAULT
+    _choice("codec", codec, tuple(CODECS))
+    entry = by_name(codec)
+    if entry.kind != "range":  # which says itself that it needs a model
+        entry.require()
     if scale == 2 and networks == "off":
         raise ValueError("scale=2 needs the networks; use networks='auto' or 'on', or scale=1")
     if container_name == "jpeg" and (codec != "jpeg" or scale == 2):
         raise ValueError("container='jpeg' takes codec='jpeg' at scale 1 or 'auto'; use container='fcd'")
+    if entry.kind == "range" and (networks == "off" or scale == 2):
+        raise ValueError("codec range is made of networks and has one size; use networks='auto' and scale='auto'")
     if not isinstance(codec_options, (Mapping, type(None))):
         raise TypeError(f"codec_options must be a dict, got {codec_options!r}")
     options = dict(codec_options or {})
     entry.check_options(subsampling, options)
     return flow.Settings(
-        entry, _model(model, codec, networks), networks, None if isinstance(scale, str) else scale,
+        entry, _model(given, codec, networks), networks, None if isinstance(scale, str) else scale,
         subsampling, container_name, options, _threads(threads),
     )  # fmt: skip
 
 
-def _model(model: Any, codec: str, networks: str) -> PackedModel | None:
-    """The model that the caller means: a PackedModel, a file, a name, or the codec's default."""
-    if networks == "off":
-        return None
+def _given_model(model: Any) -> PackedModel:
+    """The model that the caller names: a PackedModel, a file or a name."""
     from . import packed_model
 
-    if model is None:
-        found = packed_model.default_for(codec)
-        if found is None and networks == "on":
-            raise ModelError(f"networks='on', but there is no model for codec {codec}; pass model=, or networks='auto'")
-        return found
     if isinstance(model, os.PathLike) or (isinstance(model, str) and model.endswith(packed_model.SUFFIX)):
-        found = packed_model.load(model)
-    elif isinstance(model, str):
-        found = packed_model.by_name(model)
-    elif isinstance(model, packed_model.PackedModel):
-        found = model
-    else:
-        raise TypeError(f"model must be a name, a .safetensors file or a PackedModel, got {type(model).__name__}")
-    if found.codec != codec:
-        raise ValueError(f"model {found.name} was made for codec {found.codec}, got codec={codec!r}")
+        return packed_model.load(model)
+    if isinstance(model, str):
+        return packed_model.by_name(model)
+    if isinstance(model, packed_model.PackedModel):
+        return model
+    raise TypeError(f"model must be a name, a .safetensors file or a PackedModel, got {type(model).__name__}")
+
+
+def _model(given: PackedModel | None, codec: str, networks: str) -> PackedModel | None:
+    """The model to use: the one given, or the codec's default."""
+    from . import packed_model
+
+    if given is not None and given.codec != codec:
+        raise ValueError(f"model {given.name} was made for codec {given.codec}, got codec={codec!r}")
+    if networks == "off":
+        return None
+    found = given or packed_model.default_for(codec)
+    if found is None and networks == "on":
+        raise ModelError(f"networks='on', but there is no model for codec {codec}; pass model=, or networks='auto'")
     return found
 
 

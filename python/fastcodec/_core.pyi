@@ -5,7 +5,8 @@ from __future__ import annotations
 import collections.abc
 import numpy
 import typing
-__all__: list[str] = ['DeviceProgram', 'Program', 'RansDevice', 'RansTables', 'active_backend', 'backends', 'build_info', 'crc32c', 'crc32c_table', 'get_num_threads', 'rans_decode', 'rans_decode_bytes', 'rans_encode', 'rans_encode_bytes', 'rans_gaussian_tables', 'rans_info', 'rans_max_size', 'rans_scale_index', 'set_num_threads']
+import typing_extensions
+__all__: list[str] = ['DeviceProgram', 'Program', 'RansDevice', 'RansTables', 'TileDecoder', 'TileEncoder', 'active_backend', 'backends', 'build_info', 'crc32c', 'crc32c_table', 'get_num_threads', 'rans_decode', 'rans_decode_bytes', 'rans_encode', 'rans_encode_bytes', 'rans_gaussian_tables', 'rans_info', 'rans_max_size', 'rans_scale_index', 'set_num_threads']
 class Program:
     """
     A checked integer program with its weights packed for one CPU backend.
@@ -105,6 +106,40 @@ class RansDevice:
         ...
     def encode(self, symbols: int, item_size: int, index: int, n: int, chunk: int, stream: int, make_out: collections.abc.Callable) -> None:
         ...
+class TileEncoder:
+    """
+    Makes the bytes of one tile of the range codec: hyper(), latents() of each pass, finish().
+    """
+    def __init__(self, tables: RansTables, backend: str = '') -> None:
+        ...
+    def finish(self) -> bytes:
+        """
+        The bytes.
+        """
+    def hyper(self, z: numpy.ndarray, index: numpy.ndarray) -> None:
+        """
+        z int16 [h, w, Z] with table index[c] uint8 [Z].
+        """
+    def latents(self, y: numpy.ndarray, prior: numpy.ndarray, pass_: int, passes: int, skip: int, quant: numpy.ndarray, dequant: numpy.ndarray, thresholds: numpy.ndarray, y_hat: numpy.ndarray) -> None:
+        """
+        One pass over y int16 [h, w, M] with prior int16 [h, w, 2 M], quant and dequant int32 [M], thresholds uint8 [tables, 16]; fills in the pass's elements of y_hat int16 [h, w, M].
+        """
+class TileDecoder:
+    """
+    Reads one tile of the range codec: hyper(), then latents() of each pass.
+    """
+    def __init__(self, tile: typing_extensions.Buffer, tables: RansTables, backend: str = '') -> None:
+        """
+        Raises FormatError.
+        """
+    def hyper(self, index: numpy.ndarray, z: numpy.ndarray) -> None:
+        """
+        Fills z int16 [h, w, Z]. Raises FormatError.
+        """
+    def latents(self, prior: numpy.ndarray, pass_: int, passes: int, skip: int, dequant: numpy.ndarray, y_hat: numpy.ndarray) -> None:
+        """
+        Fills in the pass's elements of y_hat int16 [h, w, M]. Raises FormatError.
+        """
 def active_backend() -> str:
     """
     Name of the CPU backend in use.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 fastcodec authors
 # SPDX-License-Identifier: Apache-2.0
-"""The table of inner codecs: what stands between ComCNN and RecCNN.
+"""The table of codecs: inner ones, which stand between ComCNN and RecCNN, and our own.
 
 One entry a codec; to add one, append it to `CODECS` and to FORMAT.md. An image codec turns a uint8
 array (H, W, C), C 1 or 3, into a file of its own format at a quality 1..100, and back. Files to decode
@@ -67,7 +67,9 @@ class Codec:
         subsamplings: chroma formats it can write, the default first; empty when it has no choice.
         reason: "" when it can be used here, else why not and what to install.
         trimmer: leaves out the predictable part of its files.
-        kind: "image": the payload is an 8-bit image; other kinds have their own flow.
+        kind: "image": the payload is an 8-bit image. "range": our own codec, which range_codec codes from pixels to
+            payload; it has no files of its own.
+        default_quality: where the caller says neither quality nor target.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Codec:
     options: Mapping[str, Option] = field(default_factory=dict)
     trimmer: trim.Trimmer | None = None
     kind: str = "image"
+    default_quality: int = 75
 
     def check_options(self, subsampling: str, options: Options) -> None:
         """Raises TypeError or ValueError for options that this codec does not take."""
@@ -348,6 +351,24 @@ def _decode_jxl(file: bytes, shape: Shape) -> Image:
     return _pick(importlib.import_module("imagecodecs").jpegxl_decode(file), shape)
 
 
+# ---------------------------------------------------------------- our own
+
+
+def _range_reason() -> str:
+    from . import packed_model
+
+    if packed_model.default_for("range") is not None:
+        return ""
+    return (
+        f"no model for it is installed; put its {packed_model.SUFFIX} file into a folder named by "
+        f"{packed_model.PATH_VARIABLE}"
+    )
+
+
+def _no_file(*_: Any) -> Any:
+    raise CodecError("codec range has no files of its own; use fastcodec.encode and decode")
+
+
 # ---------------------------------------------------------------- lossless, for alpha planes only
 
 
@@ -403,8 +424,14 @@ CODECS: dict[str, Codec] = {
             lambda: _module_reason("imagecodecs", "jxl", "jpegxl_encode"), (),
             {"effort": Option(int, 1, 10), "decoding_speed": Option(int, 0, 4)},
         ),
+        Codec(
+            "range", 7, ".fcd", 1 << 20, _no_file, _no_file, _range_reason, (),
+            {"tile": Option(int, 64, 16320), "dead_zone": Option(int, 0, 400)}, kind="range", default_quality=60,
+        ),
     )
 }  # fmt: skip
+#: What encode takes where the caller names no codec.
+DEFAULT = "jpeg"
 _BY_ID = {codec.id: codec for codec in CODECS.values()}
 
 

@@ -15,9 +15,10 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from . import container
 from ._core import crc32c, get_num_threads
@@ -101,7 +102,8 @@ def squared_error(a: Image, b: Image) -> int:
     return total
 
 
-def _psnr(error: int, samples: int) -> float:
+def decibels(error: int, samples: int) -> float:
+    """PSNR of a squared error over so many 8-bit samples."""
     return math.inf if error == 0 else 10 * math.log10(65025 * samples / error)
 
 
@@ -284,7 +286,7 @@ class _Search:
 
         def misses(quality: int) -> bool:
             trials[quality] = self.measure(way, quality)
-            return _psnr(trials[quality].error, self.image.size) < psnr
+            return decibels(trials[quality].error, self.image.size) < psnr
 
         if misses(last):
             return None
@@ -321,6 +323,10 @@ def encode_image(
             f"image is {image.shape[1]} x {image.shape[0]}, codec {codec.name} takes sides up to {codec.max_side}; "
             "use another codec or cut the image"
         )
+    if codec.kind == "range":
+        from . import range_codec
+
+        return range_codec.encode_image(image, alpha, metadata, settings, target)
     search = _Search(image, settings, None if alpha is None else encode_alpha(alpha), metadata)
     for chroma in _subsamplings(settings, target):
         ways = _ways(replace(settings, subsampling=chroma), image.shape[2])
@@ -332,7 +338,7 @@ def encode_image(
             best = search.at_psnr(ways, target.value)
         if best is not None:
             return search.pack(best.way, best.quality)
-    reached = _psnr(search.measure(ways[0], _BEST_QUALITY).error, image.size)
+    reached = decibels(search.measure(ways[0], _BEST_QUALITY).error, image.size)
     raise ValueError(
         f"target_psnr={target.value} dB is out of reach: codec {codec.name} gives {reached:.2f} dB at quality 100; "
         "lower the target or use another codec"
@@ -378,7 +384,25 @@ def decode_image(
     """
     header = stream.header
     codec = by_id(header.codec)
-    if codec.kind != "image" or (stream.container == "jpeg" and (codec.name != "jpeg" or header.trimmed)):
+    if codec.kind == "range":
+        from . import range_codec
+
+        image = range_codec.decode_pixels(stream, limits, region=region, threads=threads)
+    else:
+        image = _decode_pixels(stream, codec, limits, region, strict, threads)
+    if stream.alpha is None:
+        return np.require(image, np.uint8, ["C", "W"])
+    alpha = decode_alpha(stream.alpha, header.height, header.width)
+    x, y, w, h = region or (0, 0, header.width, header.height)
+    return np.concatenate((image, alpha[y : y + h, x : x + w, None]), axis=2)
+
+
+def _decode_pixels(
+    stream: Stream, codec: Codec, limits: Limits, region: Region | None, strict: bool, threads: int | None
+) -> Image:
+    """The pixels of an image codec's stream, without alpha."""
+    header = stream.header
+    if stream.container == "jpeg" and (codec.name != "jpeg" or header.trimmed):
         raise FormatError(f"codec {codec.name} in container {stream.container} does not fit this stream")
     program = _decoder_program(header) if header.networks else None
     check_memory(stream, region, limits)
@@ -393,25 +417,20 @@ def decode_image(
         )
     x, y, w, h = region or (0, 0, header.width, header.height)
     if program is None or header.networks is None:
-        image = inner[y : y + h, x : x + w]
-    else:
-        size = (header.height, header.width)
-        free = max(1, limits.max_memory - 2 * stream.total_bytes - inner.size - w * h * (header.channels + 1))
-        image = _run_within(free, program, inner, header.networks.level, size, region, threads)
-    if stream.alpha is None:
-        return np.require(image, np.uint8, ["C", "W"])
-    alpha = decode_alpha(stream.alpha, header.height, header.width)
-    return np.concatenate((image, alpha[y : y + h, x : x + w, None]), axis=2)
+        return inner[y : y + h, x : x + w]
+    size = (header.height, header.width)
+    free = max(1, limits.max_memory - 2 * stream.total_bytes - inner.size - w * h * (header.channels + 1))
+    return run_within(free, program, inner, header.networks.level, size, region, threads)
 
 
-def _run_within(
-    max_memory: int, program: Program, inner: Image, level: int, size: tuple[int, int], region: Region | None,
-    threads: int | None,
-) -> Image:  # fmt: skip
+def run_within(
+    max_memory: int, program: Program, image: npt.NDArray[Any], level: int, size: tuple[int, int],
+    region: Region | None, threads: int | None,
+) -> npt.NDArray[Any]:  # fmt: skip
     """Runs a program with as many threads as have work space in `max_memory` bytes; LimitError if not even one has."""
     while True:
         try:
-            return program.run(inner, level, size, region=region, threads=threads, max_memory=max_memory)
+            return program.run(image, level, size, region=region, threads=threads, max_memory=max_memory)
         except LimitError:  # raised before any work
             if threads == 1:
                 raise

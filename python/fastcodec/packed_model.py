@@ -206,9 +206,35 @@ class Program:
         return out
 
 
+@dataclass(frozen=True, eq=False)
+class RangeParameters:
+    """What a model of codec `range` says beside its programs; FORMAT.md has the meaning.
+
+    Attributes:
+        latent, hyper, features: channels of y, z and of hyper_synthesis' result.
+        passes, skip: how the latent is coded.
+        z_index: uint8 [levels, hyper]; quant, dequant: int32 [levels, latent].
+        bpp: bits per pixel of each level on photographs, rising; empty if not said.
+    """
+
+    latent: int
+    hyper: int
+    features: int
+    passes: int
+    skip: int
+    z_index: NDArray[np.uint8]
+    quant: NDArray[np.int32]
+    dequant: NDArray[np.int32]
+    bpp: tuple[float, ...] = ()
+
+    @property
+    def levels(self) -> int:
+        return len(self.z_index)
+
+
 @dataclass(frozen=True)
 class PackedModel:
-    """The networks of one codec, as loaded from one file."""
+    """The networks of one codec, as loaded from one file; `range` only for that codec."""
 
     id: bytes
     name: str
@@ -216,6 +242,7 @@ class PackedModel:
     variant: str
     programs: dict[str, Program]
     path: Path
+    range: RangeParameters | None = None
 
 
 def _require(ok: bool, message: str) -> None:
@@ -328,7 +355,87 @@ def _from_meta(meta: Any, tensors: dict[str, NDArray[Any]], model_id: bytes, pat
             programs[name] = Program(spec, tensors, backend=backend)
         except ModelError as error:
             raise ModelError(f"program '{name}': {error}") from error
-    return PackedModel(model_id, meta["name"], meta["codec"], meta["variant"], programs, path)
+    parameters = _range_parameters(meta.get("range"), tensors, programs) if meta["codec"] == "range" else None
+    return PackedModel(model_id, meta["name"], meta["codec"], meta["variant"], programs, path, parameters)
+
+
+def _range_parameters(
+    given: Any, tensors: Mapping[str, NDArray[Any]], programs: Mapping[str, Program]
+) -> RangeParameters:
+    """The metadata entry `range`, checked, and the programs checked against it."""
+    _require(isinstance(given, dict), "'range' must be an object")
+    number: dict[str, int] = {}
+    bounds = {"latent": (1, 512), "hyper": (1, 1024), "features": (1, 1024), "passes": (1, 2), "skip": (0, 63)}
+    for key, (low, high) in bounds.items():
+        value = given.get(key)
+        _require(type(value) is int and low <= value <= high, f"'range': {key} must be {low} to {high}, got {value!r}")
+        number[key] = value
+    table: dict[str, NDArray[Any]] = {}
+    for key, dtype, width in (
+        ("z_index", "uint8", "hyper"),
+        ("quant", "int32", "latent"),
+        ("dequant", "int32", "latent"),
+    ):
+        name = given.get(key)
+        tensor = tensors.get(name) if isinstance(name, str) else None
+        _require(
+            tensor is not None and tensor.dtype == dtype and tensor.ndim == 2 and tensor.shape[1] == number[width],
+            f"'range': {key} must name a tensor {dtype} [levels, {number[width]}], got {name!r}",
+        )
+        assert tensor is not None
+        table[key] = tensor
+    levels = len(table["z_index"])
+    _require(
+        1 <= levels <= 256 and all(len(t) == levels for t in table.values()),
+        f"'range': its tables must have the same 1 to 256 levels, got {[len(t) for t in table.values()]}",
+    )
+    _require(int(table["z_index"].max()) < 64, "'range': z_index must be below 64, the number of tables")
+    bpp = given.get("bpp", [])
+    _require(
+        isinstance(bpp, list)
+        and len(bpp) in (0, levels)
+        and all(type(v) in (int, float) and 0 < v < 1000 for v in bpp)
+        and sorted(bpp) == bpp,
+        f"'range': bpp must be {levels} rising positive numbers",
+    )
+    _check_range_programs(programs, number, levels)
+    return RangeParameters(
+        number["latent"], number["hyper"], number["features"], number["passes"], number["skip"],
+        table["z_index"], table["quant"], table["dequant"], tuple(map(float, bpp)),
+    )  # fmt: skip
+
+
+def _check_range_programs(programs: Mapping[str, Program], number: Mapping[str, int], levels: int) -> None:
+    latent, hyper, features = number["latent"], number["hyper"], number["features"]
+    image, symbols = np.dtype(np.uint8), np.dtype(np.int16)
+    expected: dict[str, tuple[int, np.dtype[Any], int, np.dtype[Any], float]] = {
+        "hyper_analysis": (latent, symbols, hyper, symbols, 1 / 4),
+        "hyper_synthesis": (hyper, symbols, features, symbols, 4.0),
+        "prior_0": (features, symbols, 2 * latent, symbols, 1.0),
+        "prior_1": (features + latent, symbols, 2 * latent, symbols, 1.0),
+    }
+    for colour, channels in (("grey", 1), ("rgb", 3)):
+        expected[f"analysis_{colour}"] = (channels, image, latent, symbols, 1 / 16)
+        expected[f"synthesis_{colour}"] = (latent, symbols, channels, image, 16.0)
+    for name, program in programs.items():
+        _require(name in expected, f"program '{name}' is unknown to codec range; it knows {', '.join(expected)}")
+        found = (program.in_channels, program.in_dtype, program.channels, program.dtype, program.scale)
+        _require(
+            found == expected[name],
+            f"program '{name}' makes {found[2]} channels of {found[3]} from {found[0]} of {found[1]} at scale "
+            f"{found[4]:g}, expected {expected[name][2]} of {expected[name][3]} from {expected[name][0]} of "
+            f"{expected[name][1]} at {expected[name][4]:g}",
+        )
+        _require(
+            program.levels == list(range(levels)), f"program '{name}': levels must be 0 to {levels - 1} as in 'range'"
+        )
+        ratio = round(max(program.scale, 1 / program.scale))
+        small, large = (2, 3), (ratio + 1, 2 * ratio + 1)
+        sizes = (small, large) if program.scale >= 1 else (large, small)
+        try:
+            program.native.work_space_bytes(sizes[0], sizes[1], sizes[1], 1)
+        except ValueError as error:
+            raise ModelError(f"program '{name}': {error}") from error
 
 
 def _search_path() -> list[Path]:
