@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install '
 
 import safetensors.torch  # noqa: E402
 from fastcodec import packed_model  # noqa: E402
-from fastcodec.train import export, losses, networks, resample  # noqa: E402
+from fastcodec.train import distil, export, losses, networks, resample  # noqa: E402
 from fastcodec.train import train as training  # noqa: E402
 
 CONFIG = """
@@ -75,7 +75,72 @@ steps = 2
 lr = 1e-3
 """
 
+TEACHER = """
+name = "teacher"
+seed = 6
+[data]
+hold_out = 4
+crop = 32
+batch = 2
+[codec]
+name = "jpeg"
+qualities = [10, 80]
+log_quality = true
+levels = [10, 40, 80]
+period = 8
+share_444 = 0.3
+share_grey = 0.3
+reuse = 1
+[networks]
+variant = "paper"
+rec = { width = 10, layers = 3 }
+com = { width = 6 }
+[[stage]]
+train = "rec"
+scale = 1
+steps = 2
+lr = 1e-3
+[[stage]]
+train = "com"
+scale = 2
+rate = 0.0
+loss = "squares"
+steps = 2
+lr = 1e-3
+[[stage]]
+train = "rec"
+scale = 2
+loss = "squares"
+steps = 2
+lr = 1e-3
+"""
+DISTIL = """
+[distil]
+teacher = "{teacher}"
+config = "{config}"
+output = {output}
+features = 0.1
+com = true
+"""
+STUDENT_STAGES = "".join(
+    f"""
+[[stage]]
+train = "rec"
+scale = {scale}
+steps = 2
+lr = 1e-3
+[[stage]]
+train = "rec"
+scale = {scale}
+quantised = true
+steps = 1
+lr = 1e-4
+"""
+    for scale in (1, 2)
+)
+
 META = {"name": "t", "codec": {"name": "jpeg", "levels": [10, 40, 80]}, "networks": {"variant": "fast"}, "stage": []}
+CONFIGS = Path(training.__file__).parent / "configs"
 NETWORKS = [
     ("fast rec", 1), ("fast rec", 2), ("fast com", 1), ("fast com", 2), ("paper rec", 1), ("paper rec", 2),
     ("paper com", 2),
@@ -273,6 +338,9 @@ def test_an_empty_data_folder_is_a_clear_error(tmp_path):
         (("steps = 2", ""), "stage.steps must be int"),
         (('train = "com"', 'train = "both"'), "stage must train rec, com or joint"),
         (("scale = 2", "scale = 3"), "at scale 3"),
+        (("steps = 2", "steps = 2\nloss = 'mean'"), "stage.loss must be log or squares, got 'mean'"),
+        (("[data]", "[distil]\nteacher = 'x'\n[data]"), "distil.config must be str, got None"),
+        (("[data]", DISTIL.format(config="c", teacher="t", output=1.5) + "[data]"), "distil.output must be 0 to 1"),
         (("[codec]", "[codec"), "line"),
     ],
 )
@@ -291,6 +359,110 @@ def test_the_command_trains_one_scale_and_says_where_the_model_is(folder, tmp_pa
     said = json.loads(done.stdout)
     assert [Path(log).name for log in said["logs"]] == ["log_scale1.jsonl"]
     assert set(packed_model.load(said["model"]).programs) == {"rec1_rgb", "rec1_grey", "com1_rgb", "com1_grey"}
+
+
+def test_a_teacher_teaches_and_stays_as_it_is(folder, tmp_path):
+    (tmp_path / "teacher.toml").write_text(TEACHER)
+    options = {"data": folder, "device": "cpu", "threads": 1}
+    first = training.main(tmp_path / "teacher.toml", out=tmp_path / "teacher", **options)
+    weights = tmp_path / "teacher" / "float" / first.name
+    own = CONFIG.split("[[stage]]")[0].replace("com = { width = 8, blocks = 1 }", "com = { width = 6 }")
+    own = own.replace('variant = "fast"', 'variant = "fast"\ncom_variant = "paper"')
+    section = DISTIL.format(teacher=weights, config=tmp_path / "teacher.toml", output=0.5)
+    (tmp_path / "student.toml").write_text(own + section + STUDENT_STAGES)
+    before = weights.read_bytes()
+    training.main(tmp_path / "student.toml", out=tmp_path / "a", budget_minutes=0, **options)
+    state = torch.load(tmp_path / "a" / "checkpoint_scale1.pt", weights_only=True)
+    assert state["project"]["weight"].shape == (10, 8, 1, 1)
+    after = training.main(tmp_path / "student.toml", out=tmp_path / "a", **options)
+    again = training.main(tmp_path / "student.toml", out=tmp_path / "b", **options)
+    assert set(packed_model.load(after).programs) >= {"rec1_rgb", "rec2_grey", "com2_rgb"}
+    assert packed_model.load(again).variant == "fast"
+    assert weights.read_bytes() == before
+    teacher = safetensors.torch.load_file(weights)
+    student = safetensors.torch.load_file(tmp_path / "b" / "float" / again.name)
+    com = [key for key in student if key.startswith("com2.") and not key.endswith("log_scale")]
+    assert len(com) > 5
+    assert all(torch.equal(teacher[key], student[key]) for key in com)
+    plain = tmp_path / "plain.toml"
+    plain.write_text(own + STUDENT_STAGES.replace("scale = 2", "scale = 2\ncompact = 'bicubic'"))
+    alone = safetensors.torch.load_file(
+        training.main(plain, out=tmp_path / "c", **options).parent / "float" / again.name
+    )
+    assert not torch.equal(alone["rec1.trunk.tail.weight"], student["rec1.trunk.tail.weight"])
+    (tmp_path / "student.toml").write_text(own.replace('name = "jpeg"', 'name = "webp"') + section + STUDENT_STAGES)
+    with pytest.raises(ValueError, match="the teacher is for codec jpeg"):
+        training.main(tmp_path / "student.toml", out=tmp_path / "d", **options)
+    (tmp_path / "student.toml").write_text(own.replace("com = { width = 6 }", "com = { width = 7 }") + section)
+    with pytest.raises(ValueError, match="stage must be list"):
+        training.main(tmp_path / "student.toml", out=tmp_path / "d", **options)
+    (tmp_path / "student.toml").write_text(
+        own.replace("com = { width = 6 }", "com = { width = 7 }") + section + STUDENT_STAGES
+    )
+    with pytest.raises(ValueError, match="com2 does not fit"):
+        training.main(tmp_path / "student.toml", out=tmp_path / "d", scales=(2,), **options)
+
+
+@pytest.mark.parametrize(("kind", "scale"), [n for n in NETWORKS if "rec" in n[0]])
+def test_features_are_those_before_the_last_layer_at_half_of_the_image(kind, scale):
+    net = random_network(kind, scale)
+    x = torch.from_numpy(texture(7, 45, 61)).permute(2, 0, 1)[None].float() / 255
+    kept: list = []
+    with torch.no_grad():
+        out = net(x, torch.tensor([1]), features=kept)
+        assert torch.equal(out, net(x, torch.tensor([1])))
+    half = distil.at_half(kept[0].float(), out.shape)
+    assert half.shape == (1, distil.width_of(net), -(-out.shape[2] // 2), -(-out.shape[3] // 2))
+
+
+def test_a_teachers_share_of_the_target():
+    a, b, c = (torch.full((2, 3, 4, 4), v) for v in (0.1, 0.3, 0.7))
+    floor = torch.zeros(2)
+    mixed = losses.reconstruction_loss(a, b, floor, teacher=c, share=0.25)
+    assert mixed.item() == pytest.approx(math.log(0.75 * 0.2**2 + 0.25 * 0.6**2), rel=1e-5)
+    assert losses.squared_loss(a, b).item() == pytest.approx(0.02, rel=1e-5)
+
+
+def test_the_switches_of_the_ablations(folder, tmp_path):
+    config = training.load_config(folder / "tiny.toml")
+    nets = training.make_networks(config, 2)
+    photos = training.Photos(folder, hold_out=4, min_size=32)
+    run = training.Run(config, tmp_path, torch.device("cpu"), photos, 2, nets)
+    stage = next(s for s in run.stages if s["train"] == "com")
+    samples = training.open_samples(run, stage)
+    curve = {"error": torch.tensor([2e-3] * 3), "slope": torch.tensor([0.1] * 3), "w": torch.tensor([1.0] * 3)}
+
+    def loss(**keys):
+        return training.train_com_step(run, {**stage, **keys}, samples, curve).item()
+
+    full, half, free = loss(), loss(rate=0.5), loss(rate=0.0)
+    assert full > half > free > 0
+    assert half == pytest.approx((full + free) / 2, rel=1e-4)
+    assert loss(loss="squares") == pytest.approx(full * 2e-3, rel=1e-4)
+    rec = {**stage, "train": "rec"}
+    one, two = (
+        training.train_rec_step(run, {**rec, **keys}, samples, torch.full((3,), 1e-4)).item()
+        for keys in ({}, {"loss": "squares"})
+    )
+    assert one < 0 < two
+    samples.close()
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.stem)
+def test_the_shipped_configs_fit_their_networks(path):
+    config = training.load_config(path.stem)
+    assert config["codec"]["levels"] == sorted(set(config["codec"]["levels"]))
+    for scale in {stage["scale"] for stage in config["stage"]}:
+        nets = training.make_networks(config, scale)
+        for name, net in nets.items():
+            x = torch.zeros(1, 3, 16, 16)
+            size = 8 if name == "com2" else 32 if name == "rec2" else 16
+            assert net(x, torch.tensor([0])).shape == (1, 3, size, size)
+        if "distil" in config:
+            teacher = training.make_networks(training.load_config(config["distil"]["config"]), scale)
+            assert set(teacher) >= {f"rec{scale}"}
+            if f"com{scale}" in nets:
+                nets[f"com{scale}"].load_state_dict(teacher[f"com{scale}"].state_dict())
 
 
 def test_an_unknown_config_lists_the_shipped_ones():

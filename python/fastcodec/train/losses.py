@@ -122,17 +122,27 @@ CHROMA_TABLE = (
 )
 
 
-def reconstruction_loss(output: Tensor, image: Tensor, floor: Tensor) -> Tensor:
+def reconstruction_loss(
+    output: Tensor, image: Tensor, floor: Tensor, *, teacher: Tensor | None = None, share: float = 0.0
+) -> Tensor:
     """Mean log of the squared error of each sample: what PSNR averages, so every quality counts.
 
-    The paper's eq. 2 is the plain sum of squares, in which the worst quality hides all others.
+    The paper's eq. 2 is the plain sum of squares (`squared_loss`), in which the worst quality hides all others.
 
     Args:
         output, image: [N, C, H, W].
         floor: [N], added to the error so that flat patches do not dominate.
+        teacher: [N, C, H, W], another target; `share` of the squared error is taken to it.
     """
     error = ((output - image) ** 2).mean(dim=(1, 2, 3))
+    if teacher is not None:
+        error = (1 - share) * error + share * ((output - teacher) ** 2).mean(dim=(1, 2, 3))
     return torch.log(error + floor).mean()
+
+
+def squared_loss(output: Tensor, image: Tensor) -> Tensor:
+    """The paper's eq. 2: half the squared error of each sample [N, C, H, W], mean over samples and pixels."""
+    return ((output - image) ** 2).mean() / 2
 
 
 def _dct_matrix() -> Tensor:

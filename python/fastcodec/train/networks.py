@@ -76,18 +76,25 @@ class Trunk(nn.Module):
         """The two convolutions of each residual block."""
         return cast("list[tuple[Conv, Conv]]", list(zip(self.first, self.second, strict=True)))
 
-    def forward(self, x: Tensor, level: Tensor, quantised: bool) -> Tensor:
-        """Input in 0..1, output in the same units; `quantised` simulates the integer network."""
+    def forward(self, x: Tensor, level: Tensor, quantised: bool, features: list[Tensor] | None = None) -> Tensor:
+        """Input in 0..1, output in the same units; `quantised` simulates the integer network.
+
+        What goes into the last layer is appended to `features`.
+        """
         if quantised:
             stream = self.head.step()
             x = self.head.simulate(round_ste(x / PIXEL_STEP), level, PIXEL_STEP, stream)
             for first, second in self.blocks():
                 h = first.simulate(x, level, stream, first.step())
                 x = second.simulate(h, level, first.step(), stream, x)
+            if features is not None:
+                features.append(x * stream)
             return self.tail.simulate(x, level, stream, RESIDUAL_STEP) * RESIDUAL_STEP
         x = self.head(x, level)
         for first, second in self.blocks():
             x = second(first(x, level), level, x)
+        if features is not None:
+            features.append(x)
         return _wide(self.tail(x, level))
 
 
@@ -113,8 +120,13 @@ class RecCNN(nn.Module):
         self.register_buffer("phase", table, persistent=False)
         self.phase: Tensor
 
-    def forward(self, compact: Tensor, level: Tensor, *, quantised: bool = False) -> Tensor:
-        """[N,C,h,w] -> [N,C,scale*h,scale*w]; not clamped, so that gradients pass everywhere."""
+    def forward(
+        self, compact: Tensor, level: Tensor, *, quantised: bool = False, features: list[Tensor] | None = None
+    ) -> Tensor:
+        """[N,C,h,w] -> [N,C,scale*h,scale*w]; not clamped, so that gradients pass everywhere.
+
+        What goes into the last layer, [N,width,h',w'] at half of the result's size, is appended to `features`.
+        """
         base = bicubic_up2(compact) if self.scale == 2 else compact
         with autocast(compact, quantised):
             h, w = compact.shape[-2:]
@@ -123,7 +135,7 @@ class RecCNN(nn.Module):
             if self.phase.numel():
                 x = append_phase(x, self.phase)
             x = x.contiguous(memory_format=torch.channels_last)
-            r = F.pixel_shuffle(self.trunk(x, level, quantised), 2)
+            r = F.pixel_shuffle(self.trunk(x, level, quantised, features), 2)
         restored: Tensor = base + r[..., : base.shape[-2], : base.shape[-1]]
         return restored
 
@@ -193,8 +205,13 @@ class PaperRecCNN(nn.Module):
         with torch.no_grad():
             self.tail.weight.mul_(0.01)
 
-    def forward(self, compact: Tensor, level: Tensor, *, quantised: bool = False) -> Tensor:
-        """[N,C,h,w] -> [N,C,scale*h,scale*w]; not clamped."""
+    def forward(
+        self, compact: Tensor, level: Tensor, *, quantised: bool = False, features: list[Tensor] | None = None
+    ) -> Tensor:
+        """[N,C,h,w] -> [N,C,scale*h,scale*w]; not clamped.
+
+        What goes into the last layer, [N,width,scale*h,scale*w], is appended to `features` (not when quantised).
+        """
         x = bicubic_up2(compact, whole=True) if self.scale == 2 else compact
         base = bicubic_up2(compact) if self.scale == 2 else compact
         with autocast(compact, quantised):
@@ -203,6 +220,8 @@ class PaperRecCNN(nn.Module):
                 return base + _simulate_chain([*self.convs, self.tail], x, level, RESIDUAL_STEP)
             for conv in self.convs:
                 x = conv(x, level)
+            if features is not None:
+                features.append(x)
             return base + _wide(self.tail(x, level))
 
 

@@ -8,7 +8,9 @@
                    codec (eq. 1, with a rate term).
 ``train = "joint"`` both learn through the stand-in (the end-to-end scheme).
 Alternating "com" and "rec" stages is the paper's scheme. ``quantised = true`` simulates the integer
-network (quantisation-aware training).
+network (quantisation-aware training). For ablations, keys of a stage: ``rate`` weighs the rate term of
+"com" and "joint" (1; the paper has none: 0), ``loss = "squares"`` is the paper's plain squared error
+(default: "log"). A section [distil] gives RecCNN a teacher: see distil.py.
 
 A run is one config file and one folder. The networks of scale 1 and of scale 2 do not depend on each
 other: each scale has its own stages and checkpoint, and two processes may train them side by side.
@@ -21,7 +23,6 @@ import json
 import math
 import os
 import random
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,63 +36,19 @@ from torch import Tensor
 
 from ..errors import Error
 from . import networks
+from .config import load_config
 from .data import Photos, Samples, Sampling, through_codec, to_bytes, to_real
+from .distil import Teacher, at_half, make_teacher
 from .export import export
 from .layers import Conv
-from .losses import codec_stand_in, reconstruction_loss
+from .losses import codec_stand_in, reconstruction_loss, squared_loss
 from .resample import bicubic_down2
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 CHECKPOINT_SECONDS = 120.0
 
 
 class TrainingError(Error):
     """Training cannot go on; the last good checkpoint is kept."""
-
-
-_KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "": {"name": str, "seed": int, "data": dict, "codec": dict, "networks": dict, "stage": list},
-    "data": {"hold_out": int, "crop": int, "batch": int},
-    "codec": {
-        "name": str,
-        "qualities": list,
-        "log_quality": bool,
-        "levels": list,
-        "period": int,
-        "share_444": (int, float),
-        "share_grey": (int, float),
-        "reuse": int,
-    },
-    "networks": {"variant": str},
-    "stage": {"train": str, "scale": int, "steps": int, "lr": (int, float)},
-}
-
-
-def check_config(config: dict[str, Any]) -> None:
-    """Raises ValueError that names the first key that is missing or of a wrong kind."""
-
-    def check(section: str, values: Any) -> None:
-        for key, kind in _KEYS[section].items():
-            found = values.get(key) if isinstance(values, dict) else None
-            if not isinstance(found, kind):
-                name = f"{section}.{key}" if section else key
-                wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-                raise ValueError(f"training config: {name} must be {wanted}, got {found!r}")
-
-    check("", config)
-    for section in ("data", "codec", "networks"):
-        check(section, config[section])
-    for stage in config["stage"]:
-        check("stage", stage)
-        if stage["train"] not in ("rec", "com", "joint") or stage["scale"] not in (1, 2):
-            raise ValueError(
-                f"training config: stage must train rec, com or joint at scale 1 or 2, got {stage['train']!r} at "
-                f"scale {stage['scale']}"
-            )
 
 
 @dataclass
@@ -107,6 +64,7 @@ class Run:
     stage: int = 0
     step: int = 0
     resume_state: dict[str, Any] = field(default_factory=dict)
+    teacher: Teacher | None = None
 
     @property
     def stages(self) -> list[dict[str, Any]]:
@@ -126,32 +84,20 @@ class Run:
         return (q[:, None] - self.levels[None]).abs().argmin(dim=1).to(self.device)
 
 
-def load_config(path: str | Path) -> dict[str, Any]:
-    """Read a training config; a bare name means one of the shipped configs."""
-    path = Path(path)
-    if not path.exists():
-        shipped = Path(__file__).parent / "configs" / f"{path.stem}.toml"
-        if not shipped.exists():
-            names = ", ".join(sorted(p.stem for p in shipped.parent.glob("*.toml")))
-            raise ValueError(f"config must be a file or one of {names}, got {str(path)!r}")
-        path = shipped
-    config: dict[str, Any] = tomllib.loads(path.read_text())
-    check_config(config)
-    return config
-
-
 def make_networks(config: dict[str, Any], scale: int) -> dict[str, nn.Module]:
     """The networks of one scale: rec1 or rec2, and com1 or com2 if any stage trains it."""
     torch.manual_seed(config["seed"])
     options = dict(config["networks"])
     variant, levels = options.pop("variant"), len(config["codec"]["levels"])
+    com_variant = options.pop("com_variant", variant)
     com, rec = options.pop("com", {}), options.pop("rec", {})
     nets: dict[str, nn.Module] = {
         f"rec{scale}": networks.make_rec(variant, scale=scale, levels=levels, period=config["codec"]["period"], **rec)
     }
-    if any(s["train"] in ("com", "joint") for s in config["stage"] if s["scale"] == scale):
+    taught = scale == 2 and config.get("distil", {}).get("com", False)
+    if taught or any(s["train"] in ("com", "joint") for s in config["stage"] if s["scale"] == scale):
         nets[f"com{scale}"] = networks.make_com(
-            variant, scale=scale, levels=levels, period=config["codec"]["period"], **com
+            com_variant, scale=scale, levels=levels, period=config["codec"]["period"], **com
         )
     return nets
 
@@ -280,8 +226,27 @@ def train_rec_step(run: Run, stage: dict[str, Any], samples: Samples, floor: Ten
     """One step of eq. 2 on images from the real codec."""
     decoded, image, qualities = samples.batch(run.step)
     decoded, image, level = decoded.to(run.device), image.to(run.device), run.level(qualities)
-    output = run.nets[f"rec{stage['scale']}"](decoded, level, quantised=stage.get("quantised", False))
+    rec, quantised = run.nets[f"rec{stage['scale']}"], stage.get("quantised", False)
+    if run.teacher is not None:
+        return taught_loss(run.teacher, rec, decoded, image, qualities, level, floor[level], quantised)
+    output = rec(decoded, level, quantised=quantised)
+    if stage.get("loss") == "squares":
+        return squared_loss(output, image)
     return reconstruction_loss(output, image, floor[level])
+
+
+def taught_loss(
+    teacher: Teacher, rec: nn.Module, decoded: Tensor, image: Tensor, qualities: list[int], level: Tensor,
+    floor: Tensor, quantised: bool,
+) -> Tensor:  # fmt: skip
+    """Eq. 2 with part of the target from the teacher, and the feature term."""
+    target, wanted = teacher.look(decoded, qualities)
+    features: list[Tensor] = []
+    output = rec(decoded, level, quantised=quantised, features=features)
+    loss = reconstruction_loss(output, image, floor, teacher=target, share=teacher.output)
+    if teacher.features == 0:
+        return loss
+    return loss + teacher.features * teacher.feature_loss(at_half(features[0], image.shape), wanted)
 
 
 def train_com_step(run: Run, stage: dict[str, Any], samples: Samples, curve: dict[str, Tensor]) -> Tensor:
@@ -299,8 +264,10 @@ def train_com_step(run: Run, stage: dict[str, Any], samples: Samples, curve: dic
     error = ((output - image) ** 2).mean(dim=(1, 2, 3))
     rate = units * curve["w"][level] / (image.shape[-1] * image.shape[-2])
     outside = ((compact - compact.clamp(0, 1)) ** 2).mean(dim=(1, 2, 3))
-    cost = error + curve["slope"][level] * rate + outside
-    mean: Tensor = (cost / curve["error"][level]).mean()
+    cost = error + stage.get("rate", 1.0) * curve["slope"][level] * rate + outside
+    if stage.get("loss") != "squares":
+        cost = cost / curve["error"][level]
+    mean: Tensor = cost.mean()
     return mean
 
 
@@ -317,6 +284,8 @@ def run_stage(run: Run, stage: dict[str, Any], deadline: float, log: Any) -> boo
             x, y, q = samples.make(-1)
             calibrate(run.nets[name], [((y if name.startswith("com") else x).to(run.device), run.level(q))])
     params = [p for n in names for p in run.nets[n].parameters()]
+    if run.teacher is not None and which == "rec":
+        params += run.teacher.parameters()
     optimiser = torch.optim.Adam(params, lr=stage["lr"], betas=(0.9, 0.99))
     average = [p.detach().clone() for p in params]
     if run.resume_state:
@@ -377,6 +346,8 @@ def run_stage(run: Run, stage: dict[str, Any], deadline: float, log: Any) -> boo
 def save(run: Run, extra: dict[str, Any]) -> None:
     """Write the checkpoint; a crash in between leaves the old one."""
     state = {"stage": run.stage, "step": run.step, "nets": {k: n.state_dict() for k, n in run.nets.items()}, **extra}
+    if run.teacher is not None and run.teacher.project is not None:
+        state["project"] = run.teacher.project.state_dict()
     temporary = run.checkpoint.with_suffix(".tmp")
     torch.save(state, temporary)
     os.replace(temporary, run.checkpoint)
@@ -389,6 +360,8 @@ def restore(run: Run) -> bool:
     state = torch.load(run.checkpoint, map_location=run.device, weights_only=True)
     for name, weights in state["nets"].items():
         run.nets[name].load_state_dict(weights)
+    if run.teacher is not None and run.teacher.project is not None and "project" in state:
+        run.teacher.project.load_state_dict(state["project"])
     run.stage, run.step = state["stage"], state["step"]
     if "optimiser" in state:
         run.resume_state = state
@@ -404,19 +377,45 @@ def save_weights(nets: dict[str, nn.Module], path: Path) -> None:
     path.write_bytes(safetensors.torch.save(tensors))
 
 
-def load_weights(nets: dict[str, nn.Module], path: str | Path) -> None:
+def load_weights(nets: dict[str, nn.Module], path: str | Path) -> list[str]:
     """Start networks from the float weights that an earlier run wrote; networks not in the file are left alone.
 
-    Raises ValueError when the file's networks have another shape.
+    Returns the names of those that were in it. Raises ValueError when the file's networks have another shape.
     """
     tensors = safetensors.torch.load(Path(path).read_bytes())
+    found = []
     for name, net in nets.items():
         own = {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
         try:
             if own:
                 net.load_state_dict(own)
+                found.append(name)
         except RuntimeError as error:
             raise ValueError(f"init: {name} in {path} does not fit the config's networks: {error}") from error
+    return found
+
+
+def give_teacher(run: Run) -> None:
+    """The teacher of [distil], and its ComCNN as the start of ours where the section says so."""
+    section = run.config["distil"]
+    config = load_config(section["config"])
+    if config["codec"]["name"] != run.config["codec"]["name"]:
+        raise ValueError(
+            f"distil: the teacher is for codec {config['codec']['name']}, the config for {run.config['codec']['name']}"
+        )
+    nets = {name: net.to(run.device) for name, net in make_networks(config, run.scale).items()}
+    rec, com = f"rec{run.scale}", f"com{run.scale}"
+    if rec not in load_weights(nets, section["teacher"]):
+        raise ValueError(f"distil: {section['teacher']} has no {rec}")
+    torch.manual_seed(run.config["seed"])
+    run.teacher = make_teacher(section, nets, config, run.nets[rec])
+    if section.get("com", False) and com in nets and com in run.nets:
+        try:
+            run.nets[com].load_state_dict(nets[com].state_dict())
+        except RuntimeError as error:
+            raise ValueError(
+                f"distil: the teacher's {com} does not fit networks.com_variant and codec.levels: {error}"
+            ) from error
 
 
 def train_scale(run: Run, deadline: float, log: Any) -> bool:
@@ -472,6 +471,8 @@ def main(
         if init is not None:
             load_weights(nets, init)
         run = Run(loaded, folder, place, photos, scale, nets)
+        if "distil" in loaded and scale in scales:
+            give_teacher(run)
         found = (resume or scale not in scales) and restore(run)
         if scale in scales:
             with open(folder / f"log_scale{scale}.jsonl", "a", buffering=1) as file:

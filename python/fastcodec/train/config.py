@@ -1,0 +1,75 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training configs: TOML files, read and checked before work starts."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "": {"name": str, "seed": int, "data": dict, "codec": dict, "networks": dict, "stage": list},
+    "data": {"hold_out": int, "crop": int, "batch": int},
+    "codec": {
+        "name": str,
+        "qualities": list,
+        "log_quality": bool,
+        "levels": list,
+        "period": int,
+        "share_444": (int, float),
+        "share_grey": (int, float),
+        "reuse": int,
+    },
+    "networks": {"variant": str},
+    "stage": {"train": str, "scale": int, "steps": int, "lr": (int, float)},
+    "distil": {"teacher": str, "config": str, "output": (int, float), "features": (int, float)},
+}
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Raises ValueError that names the first key that is missing or of a wrong kind."""
+
+    def check(section: str, values: Any) -> None:
+        for key, kind in _KEYS[section].items():
+            found = values.get(key) if isinstance(values, dict) else None
+            if not isinstance(found, kind):
+                name = f"{section}.{key}" if section else key
+                wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+                raise ValueError(f"training config: {name} must be {wanted}, got {found!r}")
+
+    check("", config)
+    for section in ("data", "codec", "networks"):
+        check(section, config[section])
+    if "distil" in config:
+        check("distil", config["distil"])
+        if not 0 <= config["distil"]["output"] <= 1 or config["distil"]["features"] < 0:
+            raise ValueError("training config: distil.output must be 0 to 1 and distil.features at least 0")
+    for stage in config["stage"]:
+        check("stage", stage)
+        if stage.get("loss", "log") not in ("log", "squares"):
+            raise ValueError(f"training config: stage.loss must be log or squares, got {stage['loss']!r}")
+        if stage["train"] not in ("rec", "com", "joint") or stage["scale"] not in (1, 2):
+            raise ValueError(
+                f"training config: stage must train rec, com or joint at scale 1 or 2, got {stage['train']!r} at "
+                f"scale {stage['scale']}"
+            )
+
+
+def load_config(path: str | Path) -> dict[str, Any]:
+    """Read a training config; a bare name means one of the shipped configs."""
+    path = Path(path)
+    if not path.exists():
+        shipped = Path(__file__).parent / "configs" / f"{path.stem}.toml"
+        if not shipped.exists():
+            names = ", ".join(sorted(p.stem for p in shipped.parent.glob("*.toml")))
+            raise ValueError(f"config must be a file or one of {names}, got {str(path)!r}")
+        path = shipped
+    config: dict[str, Any] = tomllib.loads(path.read_text())
+    check_config(config)
+    return config
