@@ -82,9 +82,9 @@ class ProgramBuilder:
         weight = np.clip(np.rint(rng.normal(0, 40, shape)), -128, 127)
         if extreme:
             weight = rng.choice([-128, 127], shape) if rng.random() < 0.5 else np.full(shape, rng.choice([-128, 127]))
-        activation = 90 if self.dtypes[x] != "i16" else 8000
-        if self.dtypes[x] == "i16":  # below the bound: sum|w| * 32768 < 2^31
+        if self.dtypes[x] == "i16":  # so that sum|w| * 32768 + |bias| < 2^31
             weight = np.clip(weight, -(60000 // c_in), 60000 // c_in)
+        activation = 90 if self.dtypes[x] != "i16" else 8000
         rows = len(self.levels) if len(self.levels) > 1 and rng.random() < 0.8 else 1
         spread = float(np.sqrt(np.prod(shape[1:]))) * max(float(np.sqrt(np.mean(weight**2.0))), 0.1) * activation
         spread = min(spread, 1e8)
@@ -214,14 +214,21 @@ def write_model(path: Path, codec: str = "jpeg", *, variant: str = "random", wid
     return path
 
 
-def random_program(seed: int, max_width: int = 40) -> tuple[dict[str, Any], dict[str, Array]]:
-    """A random valid program: any operations in any order the rules allow, ending in u8."""
+def random_program(seed: int, max_width: int = 40, typed: bool = False) -> tuple[dict[str, Any], dict[str, Array]]:
+    """A random valid program: any operations in any order the rules allow.
+
+    typed: also with `scale`, convolutions of i16, input and result of any type and more changes of size; else from u8
+    to u8, with what every device can do.
+    """
     rng = np.random.default_rng(seed)
     channels = int(rng.choice([1, 1, 3, 3, 4, int(rng.integers(1, 20))]))
     levels = NO_QUALITIES if rng.random() < 0.5 else (20, 50, 80)
-    b = ProgramBuilder(channels, levels, seed=seed)
+    b = ProgramBuilder(channels, levels, seed=seed, dtype=str(rng.choice(["u8", "i8", "i16"])) if typed else "u8")
+    max_ups, max_downs = (2, 4) if typed else (1, 2)
 
     def width() -> int:
+        if typed and rng.random() < 0.2:
+            return int(rng.choice([48, 64, 65, 96, 130, 132]))
         return int(rng.choice([1, 3, 8, 12, 16, 17, 31, 32, 33, int(rng.integers(1, max_width))]))
 
     x = "image"
@@ -231,17 +238,23 @@ def random_program(seed: int, max_width: int = 40) -> tuple[dict[str, Any], dict
         downs, ups = scale
         kind = rng.choice(
             ["conv", "conv", "conv", "conv", "depthwise", "unshuffle", "phase", "shuffle", "up2", "down2"]
+            + ["scale", "scale"] * typed
         )
-        if kind in ("unshuffle", "phase", "up2", "down2") and b.dtypes[x] != "u8":
+        if kind in ("phase", "up2", "down2") and b.dtypes[x] != "u8":
             kind = "conv"
-        if kind == "shuffle" and (b.channels[x] % 4 or ups):
+        if kind == "unshuffle" and b.dtypes[x] != "u8" and not typed:
             kind = "conv"
-        if kind in ("unshuffle", "down2") and (downs >= 2 or b.channels[x] > 32):
+        if kind == "shuffle" and (b.channels[x] % 4 or ups >= max_ups):
             kind = "conv"
-        if kind == "up2" and ups:
+        if kind in ("unshuffle", "down2") and (downs >= max_downs or b.channels[x] > 32):
             kind = "conv"
+        if kind == "up2" and ups >= max_ups:
+            kind = "conv"
+        kernel = 3 if kind == "depthwise" else int(rng.choice([1, 3]))
         if kind in ("conv", "depthwise"):
-            if b.dtypes[x] == "i16":  # cannot be read by a convolution
+            if b.dtypes[x] == "i16" and typed:
+                kind, kernel = "conv", 1
+            elif b.dtypes[x] == "i16":
                 x = "image"
                 downs, ups = 0, 0
             stride = 2 if rng.random() < 0.2 and downs < 2 else 1
@@ -252,7 +265,7 @@ def random_program(seed: int, max_width: int = 40) -> tuple[dict[str, Any], dict
             x = b.conv(
                 x,
                 out,
-                kernel=int(rng.choice([1, 3])) if kind == "conv" else 3,
+                kernel=kernel,
                 stride=stride,
                 dtype=str(rng.choice(["u8", "u8", "i8", "i16"])),
                 depthwise=kind == "depthwise",
@@ -265,11 +278,15 @@ def random_program(seed: int, max_width: int = 40) -> tuple[dict[str, Any], dict
         elif kind == "shuffle" or kind == "up2":
             ups += 1
             x = b.shuffle(x) if kind == "shuffle" else b.up2(x, str(rng.choice(["u8", "i16"])))
+        elif kind == "scale":
+            x = b.scale(x, str(rng.choice(["u8", "i8", "i16"])))
         else:
             x = b.phase(x, planes=int(rng.integers(1, 4)), period=int(rng.integers(1, 20)))
         scale = (downs, ups)
         same_scale.setdefault(scale, []).append(x)
-    if b.dtypes[x] == "i16":
+    if typed:
+        x = b.scale(x, "i16") if x == "image" or rng.random() < 0.2 else x
+    elif b.dtypes[x] == "i16":
         x = b.residual(x, x)
     elif b.dtypes[x] == "i8":
         x = b.conv(x, width())
@@ -288,7 +305,7 @@ def prune(program: dict[str, Any]) -> dict[str, Any]:
 
 
 def out_size(program: dict[str, Any], height: int, width: int) -> tuple[int, int]:
-    """Size of the result for an image of that size (the largest, where `residual` may crop)."""
+    """Size of the result for an image of that size (the largest, where it may be cropped)."""
     size: dict[str, tuple[int, int]] = dict.fromkeys(program["inputs"], (height, width))
     for op in program["ops"]:
         sizes = [size[name] for name in op["in"]]

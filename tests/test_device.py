@@ -65,6 +65,21 @@ def test_random_programs(seed: int, height: int, width: int, index: int, data: s
     np.testing.assert_array_equal(got, expected[y : y + region[3], x : x + region[2]])
 
 
+def test_what_has_no_kernel_is_refused() -> None:
+    """Programs with other inputs or results than u8, `scale` or a convolution of i16 run on the CPU only."""
+    b = cases.ProgramBuilder(3)
+    x = b.conv("image", 4, dtype="i16")
+    unshuffled = b.unshuffle(x)
+    for value in (b.scale(x, "u8"), b.conv(x, 4, kernel=1), b.residual(unshuffled, unshuffled), x):
+        program = Program(cases.prune(b.program(value)), b.tensors)
+        with pytest.raises(BackendError, match="this program runs on the CPU only"):
+            emulate(program, cases.image(4, 4), 0, (4, 4))
+    b = cases.ProgramBuilder(3, dtype="i8")
+    program = Program(b.program(b.conv("image", 4)), b.tensors)
+    with pytest.raises(BackendError, match="this program runs on the CPU only: 'image' has no CUDA kernel"):
+        emulate(program, cases.noise(4, 4, 3, "i8"), 0, (4, 4))
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4, 7, 8, 9, 33, 130])
 def test_channels_and_types(channels: int) -> None:
     for index, dtype in enumerate(("u8", "i8")):

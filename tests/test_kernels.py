@@ -14,7 +14,7 @@ import interpreter
 import numpy as np
 import pytest
 from fastcodec import _core
-from fastcodec.errors import BackendError
+from fastcodec.errors import BackendError, ModelError
 from fastcodec.packed_model import Program
 
 AVAILABLE = [name for name, available, _ in _core.backends() if available and name != "cuda"]
@@ -164,6 +164,121 @@ def test_row_kernels(backend: str, channels: int, size: tuple[int, int]) -> None
             name, dtype = label.split()
             y = as_u8(b, b.up2("image", dtype) if name == "up2" else b.down2("image", dtype))
         check(b, y, picture, backend, f"{label}, {channels} channels, {size}")
+
+
+def check_all(builder: cases.ProgramBuilder, output: str, image: np.ndarray, label: str) -> None:
+    """As check, on every backend; the result has its own type."""
+    program = builder.program(output)
+    size = cases.out_size(program, *image.shape[:2])
+    for level in range(len(builder.levels)):
+        expected = interpreter.run(program, builder.tensors, image, level, size)
+        assert expected.dtype == interpreter.DTYPES[builder.dtypes[output]], label
+        for backend in AVAILABLE:
+            got = Program(program, builder.tensors, backend=backend).run(image, level, size, threads=1)
+            assert got.dtype == expected.dtype, label
+            np.testing.assert_array_equal(got, expected, f"{label} on {backend}, level {level}")
+
+
+@pytest.mark.parametrize("channels", [*CHANNELS, 320, 512, 640])
+def test_conv_of_i16_channels(channels: int) -> None:
+    others = [*CHANNELS, 320, 512, 640]
+    for k, dtype in enumerate(("u8", "i8", "i16")):
+        other = others[(7 * channels + 11 * k) % len(others)]
+        b = cases.ProgramBuilder(channels, (10, 20), seed=channels, dtype="i16")
+        y = b.conv("image", other, kernel=1, dtype=dtype, extreme=channels % 3 == k)
+        image = cases.noise(3, 7, channels, "i16", seed=channels)
+        check_all(b, y, image, f"conv of i16 {channels} -> {other} {dtype}")
+
+
+@pytest.mark.parametrize("add_dtype", [None, "u8", "i8", "i16"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_conv_of_i16_widths(width: int, add_dtype: str | None) -> None:
+    """As the input of the program, whose pixels have no gaps, and as a value, whose pixels have."""
+    for stride in (1, 2):
+        for channels in (17, 20):
+            b = cases.ProgramBuilder(channels, seed=width, dtype="i16")
+            x = b.conv("image", channels, kernel=1, dtype="i16") if width % 2 else "image"
+            added = b.conv("image", 33, kernel=1, stride=stride, dtype=add_dtype) if add_dtype else None
+            y = b.conv(x, 33, kernel=1, stride=stride, dtype="i16", add=added)
+            image = cases.noise(5, width, channels, "i16", seed=width)
+            check_all(b, y, image, f"conv of i16, width {width}, stride {stride} + {add_dtype}")
+
+
+@pytest.mark.parametrize("dtype", ["u8", "i8", "i16"])
+@pytest.mark.parametrize("add_dtype", [None, "u8", "i8", "i16"])
+@pytest.mark.parametrize("channels", [3, 32, 65])
+def test_conv_results_of_every_type(channels: int, add_dtype: str | None, dtype: str) -> None:
+    """Direct, Winograd and i16 convolutions to every type, with every type added."""
+    for source, kernel in (("u8", 1), ("i8", 1), ("u8", 3), ("i16", 1)):
+        b = cases.ProgramBuilder(20, seed=7, dtype=source)
+        added = b.conv("image", channels, kernel=1, dtype=add_dtype) if add_dtype else None
+        y = b.conv("image", channels, kernel=kernel, dtype=dtype, add=added)
+        image = cases.noise(5, 29, 20, source, seed=channels)
+        check_all(b, y, image, f"{kernel}x{kernel} {source} -> {dtype} + {add_dtype}, {channels} channels")
+
+
+@pytest.mark.parametrize(
+    ("channels", "weight"), [(1, -128), (2, 127), (511, -128), (512, 127), (516, -127), (640, 102)]
+)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_conv_of_i16_at_its_bound(channels: int, weight: int, sign: int) -> None:
+    """The largest sums that the loader allows, with the largest multiplier."""
+    edge = 2**31 - 1 - channels * abs(weight) * 32768
+    assert edge >= 0
+    b = cases.ProgramBuilder(channels, dtype="i16")
+    y = b.conv("image", 3, kernel=1, dtype="i16")
+    b.tensors["0.w"][:] = weight
+    b.tensors["0.b"][:] = sign * edge
+    for mult in (1, 1 << 16, 2**31 - 1):
+        b.tensors["0.m"][:] = mult
+        for value in (-32768, 32767):
+            image = np.full((2, 14, channels), value, np.int16)
+            check_all(b, y, image, f"{channels} x {weight} x {value} + {sign * edge}")
+    b.tensors["0.b"][0, 1] += sign
+    with pytest.raises(ModelError, match=r"channel 1 may overflow: sum\|w\| \* 32768"):
+        Program(b.program(y), b.tensors)
+
+
+@pytest.mark.parametrize("channels", [*CHANNELS, 320, 640])
+def test_scale_channels(channels: int) -> None:
+    """Pixels without gaps, of which several make a vector, and such with gaps."""
+    for source in ("u8", "i8", "i16"):
+        image = cases.noise(3, 37, channels, source, seed=channels)
+        for dtype in ("u8", "i8", "i16"):
+            b = cases.ProgramBuilder(channels, (10, 20, 30), seed=channels, dtype=source)
+            check_all(b, b.scale("image", dtype), image, f"scale {channels} {source} -> {dtype}")
+            b = cases.ProgramBuilder(channels, seed=channels, dtype=source)
+            y = b.scale(b.conv("image", channels, kernel=1, dtype=source), dtype)
+            check_all(b, y, image, f"scale of a convolution {channels} {source} -> {dtype}")
+
+
+@pytest.mark.parametrize("mult", [1, 65535, 65536, 2**31 - 1])
+@pytest.mark.parametrize("bias", [-(2**31), -1, 0, 32768, 2**31 - 1])
+def test_scale_extremes(mult: int, bias: int) -> None:
+    for source in ("u8", "i8", "i16"):
+        info = np.iinfo(interpreter.DTYPES[source])
+        values = [info.min, info.min + 1, 0, 1, info.max - 1, info.max]
+        image = np.array(values * 6, info.dtype).reshape(2, 6, 3)
+        for dtype in ("u8", "i8", "i16"):
+            b = cases.ProgramBuilder(3, dtype=source)
+            y = b.scale("image", dtype)
+            b.tensors["0.m"][:], b.tensors["0.b"][:] = mult, bias
+            check_all(b, y, image, f"scale {source} -> {dtype}, {mult}, {bias}")
+
+
+@pytest.mark.parametrize("dtype", ["u8", "i8", "i16"])
+@pytest.mark.parametrize("channels", [1, 3, 4, 5, 7, 8, 12, 16, 33, 48, 130])
+def test_shuffles_of_every_type(dtype: str, channels: int) -> None:
+    for size in [(1, 1), (1, 2), (2, 1), (3, 5), (7, 33)]:
+        b = cases.ProgramBuilder(channels, seed=2, dtype=dtype)
+        image = cases.noise(*size, channels, dtype, seed=3)
+        check_all(b, b.unshuffle("image"), image, f"unshuffle {dtype} {channels} {size}")
+        b = cases.ProgramBuilder(4 * channels, seed=2, dtype=dtype)
+        image = cases.noise(*size, 4 * channels, dtype, seed=3)
+        check_all(b, b.shuffle("image"), image, f"shuffle {dtype} {channels} {size}")
+        b = cases.ProgramBuilder(4 * channels, seed=2, dtype=dtype)
+        y = b.shuffle(b.conv("image", 4 * channels, kernel=1, dtype=dtype))  # pixels with gaps
+        check_all(b, y, image, f"shuffle of a convolution {dtype} {channels} {size}")
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 15, 16, 17, 1000])

@@ -131,6 +131,145 @@ def test_level_for() -> None:
     assert [program.level_for(q) for q in (1, 20, 39, 40, 41, 60, 100)] == [0, 0, 0, 0, 1, 1, 1]
 
 
+# ---- values of any type, and changes of size --------------------------------------------------------------------
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 40), width=st.integers(1, 40), data=st.data())
+def test_random_typed_programs(seed: int, height: int, width: int, data: st.DataObject) -> None:
+    """As test_random_programs, with inputs and results of any type, which may be cropped."""
+    program, tensors = cases.random_program(seed, typed=True)
+    reference = Program(program, tensors, backend="reference")
+    picture = cases.noise(height, width, reference.in_channels, {v: k for k, v in interpreter.DTYPES.items()}[
+        reference.in_dtype.type], seed)  # fmt: skip
+    level = seed % len(program["levels"])
+    out_h, out_w = cases.out_size(program, height, width)
+    if reference.scale > 1:
+        out_h, out_w = out_h - data.draw(st.integers(0, 1)), out_w - data.draw(st.integers(0, 1))
+    expected = interpreter.run(program, tensors, picture, level, (out_h, out_w))
+    x, y = data.draw(st.integers(0, out_w - 1)), data.draw(st.integers(0, out_h - 1))
+    region = (x, y, data.draw(st.integers(1, out_w - x)), data.draw(st.integers(1, out_h - y)))
+    crop = expected[y : y + region[3], x : x + region[2]]
+    for backend in AVAILABLE:
+        native = Program(program, tensors, backend=backend)
+        for threads in (1, 2):
+            got = native.run(picture, level, (out_h, out_w), threads=threads)
+            assert got.dtype == expected.dtype
+            np.testing.assert_array_equal(got, expected, backend)
+            got = native.run(picture, level, (out_h, out_w), region=region, threads=threads)
+            np.testing.assert_array_equal(got, crop, f"{backend} {region}")
+
+
+def small_program(kind: str, levels: tuple[int, ...] = (20, 60)) -> cases.ProgramBuilder:
+    """Shaped like the programs of an autoencoder at 1/16, and its hyperprior at 1/64; the result is the last value."""
+    b = cases.ProgramBuilder({"analysis": 3, "hyper": 24, "synthesis": 24}[kind], levels, seed=len(kind),
+                             dtype="u8" if kind == "analysis" else "i16")  # fmt: skip
+    x = "image"
+    if kind == "analysis":
+        for _ in range(2):
+            x = b.unshuffle(x)
+        x = b.conv(b.conv(x, 24, stride=2), 20, stride=2)
+        b.conv(b.conv(x, 20), 24, kernel=1, dtype="i16")
+    elif kind == "hyper":
+        x = b.conv(b.scale(x, "i8"), 16, stride=2)
+        b.scale(b.conv(b.conv(x, 16), 17, stride=2, dtype="i16"), "i16")
+    else:
+        x = b.conv(b.conv(b.scale(x, "i8"), 16), 24, kernel=1, dtype="i16", add=x)
+        x = b.shuffle(b.conv(x, 64, kernel=1, dtype="i16"))
+        x = b.conv(b.conv(b.scale(x, "i8"), 16), 16, kernel=1, dtype="i16", add=x)
+        x = b.shuffle(b.shuffle(b.shuffle(b.conv(x, 192, kernel=1, dtype="i16"))))
+        b.scale(x, "u8")
+    return b
+
+
+@pytest.mark.parametrize("kind", ["analysis", "hyper", "synthesis"])
+@pytest.mark.parametrize("size", [(1, 1), (16, 17), (37, 70), (200, 129), (300, 700)])
+def test_sixteenth_of_the_size(kind: str, size: tuple[int, int]) -> None:
+    """Every size of a picture comes back through 1/16, cropped; strips, bands and rows that run ahead do not show."""
+    small = (-(-size[0] // 16), -(-size[1] // 16))
+    takes, gives = {
+        "analysis": (size, small),
+        "hyper": (small, (-(-small[0] // 4), -(-small[1] // 4))),
+        "synthesis": (small, size),
+    }[kind]
+    b = small_program(kind)
+    program = b.program(b.ops[-1]["out"])
+    picture = cases.noise(*takes, b.channels["image"], b.dtypes["image"], seed=1)
+    expected = interpreter.run(program, b.tensors, picture, 1, gives)
+    assert expected.std() > 1 or expected.size < 100
+    for backend in AVAILABLE:
+        native = Program(program, b.tensors, backend=backend)
+        for threads in (1, 3):
+            np.testing.assert_array_equal(native.run(picture, 1, gives, threads=threads), expected, backend)
+    x, y = gives[1] // 3, gives[0] // 2
+    region = (x, y, -(-(gives[1] - x) // 2), -(-(gives[0] - y) // 2))
+    got = native.run(picture, 1, gives, region=region)
+    np.testing.assert_array_equal(got, expected[y : y + region[3], x : x + region[2]])
+
+
+def test_memory_of_small_values_is_bounded() -> None:
+    b = small_program("synthesis")
+    native = Program(b.program(b.ops[-1]["out"]), b.tensors).native
+    sizes = [((25, 300), (400, 4800)), ((2500, 300), (40000, 4800)), ((1250, 3000), (20000, 48000))]
+    small, tall, huge = (native.work_space_bytes(s, out, out, 1) for s, out in sizes)
+    assert tall == small
+    assert huge < 32 << 20
+
+
+def test_crop_of_an_upsampled_result() -> None:
+    b = small_program("synthesis")
+    program = Program(b.program(b.ops[-1]["out"]), b.tensors)
+    picture = cases.noise(2, 3, 24, "i16")
+    whole = program.run(picture, 0, (32, 48))
+    for size in [(17, 33), (32, 33), (31, 48)]:
+        np.testing.assert_array_equal(program.run(picture, 0, size), whole[: size[0], : size[1]])
+    for size in [(16, 48), (32, 32), (33, 48), (32, 49)]:
+        with pytest.raises(ValueError, match="out_size must be 32 x 48 or up to 15 less a side"):
+            program.run(picture, 0, size)
+    b = cases.ProgramBuilder(3)
+    program = Program(b.program(b.conv("image", 3)), b.tensors)
+    with pytest.raises(ValueError, match="out_size must be 8 x 8 for an image of 8 x 8, got 7 x 8"):
+        program.run(cases.image(8, 8), 0, (7, 8))
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), data=st.data())
+def test_windows_with_their_halo(seed: int, data: st.DataObject) -> None:
+    """A window gives the true result where it lies `halo` pixels inside; the halo is not much too large."""
+    program, tensors = cases.random_program(seed, typed=data.draw(st.booleans()))
+    native = Program(program, tensors)
+    align, halo = native.align, native.halo
+    side = 3 * halo + 8 * align
+    if side > 300:
+        return
+    given = program["inputs"]["image"]
+    dtype = given["type"] if isinstance(given, dict) else "u8"
+    picture = cases.noise(side, side, native.in_channels, dtype, seed)
+    whole = native.run(picture, 0, cases.out_size(program, side, side))
+    low = align * data.draw(st.integers(0, (side - halo) // align - 1))
+    high = min(low + halo + align * data.draw(st.integers(1, 8)), side)
+    high = high if high == side else high // align * align
+    if high - low < 1:
+        return
+    window = np.ascontiguousarray(picture[low:high, low:high])
+    part = native.run(window, 0, cases.out_size(program, high - low, high - low))
+    inner_low = low + halo if low else 0
+    inner_high = high - halo if high < side else side
+    if inner_low >= inner_high:
+        return
+    first, last = int(inner_low * native.scale), int(inner_high * native.scale)
+    first_part = int((inner_low - low) * native.scale)
+    true = whole[first:last, first:last]
+    got = part[first_part : first_part + len(true), first_part : first_part + len(true)]
+    np.testing.assert_array_equal(got, true)
+
+
+def test_halo_of_known_programs() -> None:
+    for kind, align, halo in [("analysis", 16, 32), ("hyper", 4, 8), ("synthesis", 1, 2)]:
+        b = small_program(kind)
+        program = Program(b.program(b.ops[-1]["out"]), b.tensors)
+        assert (kind, program.align, program.halo) == (kind, align, halo)
+    assert (Program(*real_program("rec1")).align, Program(*real_program("com2")).align) == (16, 2)
+
+
 # ---- malformed programs -----------------------------------------------------------------------------------------
 Mutation = Callable[[dict[str, Any], dict[str, np.ndarray]], None]
 
@@ -191,7 +330,7 @@ MALFORMED: dict[str, tuple[str, Mutation]] = {
     "factor": (r"op 0.*factor must be 2", op_set(0, factor=3)),
     "shuffle of odd channels": (r"op 7.*multiple of 4 channels", op_set(7, **{"in": ["image"]})),
     "shuffle factor missing": (r"op 7.*'factor' is missing", op_drop(7, "factor")),
-    "conv of i16": (r"op 5.*u8 or i8", op_set(4, type="i16")),
+    "conv of i16": (r"op 5.*u8 or i8 \(i16 only for kernel 1\)", op_set(4, type="i16")),
     "phase as conv": (r"op 1 \(conv 'v1'\): unknown key 'table'", op_set(1, op="conv")),
     "phase of i8": (r"op 3.*its input 'v2' must be u8", phase_of_i8),
     "tensor missing": (r"op 2.*tensor 'nothing'.*not in the file", op_set(2, weight="nothing")),
@@ -247,6 +386,86 @@ def test_malformed_programs(name: str) -> None:
         Program(program, tensors)
 
 
+# The program of an autoencoder: 0 scale, 1 conv 3x3, 2 conv i16 with add, 3 conv of i16, 4 pixel_shuffle, 5 .. 8 the
+# same, 9 .. 11 pixel_shuffle, 12 scale to u8.
+MALFORMED_TYPED: dict[str, tuple[str, Mutation]] = {
+    "input type": (r"type of input 'image' must be u8, i8 or i16, got 'i32'",
+                   program_set(inputs={"image": {"channels": 24, "type": "i32"}})),
+    "input type a number": (r"type of input 'image' must be a string",
+                            program_set(inputs={"image": {"channels": 24, "type": 16}})),
+    "input type missing": (r"input 'image' must be a number of channels, or an object of 'channels' and 'type'",
+                           program_set(inputs={"image": {"channels": 24}})),
+    "input key": (r"input 'image' must be a number of channels, or an object",
+                  program_set(inputs={"image": {"channels": 24, "type": "i16", "x": 1}})),
+    "input channels": (r"channels of input 'image' must be an integer",
+                       program_set(inputs={"image": {"channels": "24", "type": "i16"}})),
+    "no channels": (r"input 'image' must have 1 to 1024 channels, got 0",
+                    program_set(inputs={"image": {"channels": 0, "type": "i16"}})),
+    "3x3 of i16": (r"op 1 .*'image' must be u8 or i8 \(i16 only for kernel 1\), got i16",
+                   op_set(1, **{"in": ["image"], "weight": "w24"})),
+    "depthwise of i16": (r"op 2 .*must be u8 or i8", op_set(2, op="depthwise", weight="dw", **{"in": ["image"]})),
+    "bound of i16": (r"op 3 .*channel 0 may overflow: sum\|w\| \* 32768 \+ \|b\| = \d+, must be below 2\^31",
+                     tensor_set("3.b", lambda b: np.full_like(b, 2**31 - 1))),
+    "phase of i16": (r"op 4 .*its input 'v3' must be u8", op_set(4, op="phase", table="w24")),
+    "bicubic of i16": (r"op 4 .*its input 'v3' must be u8", op_set(4, op="bicubic_up2")),
+    "scale without type": (r"op 0 \(scale 'v0'\): key 'type' is missing", op_drop(0, "type")),
+    "scale without mult": (r"op 0 .*'mult' is missing", op_drop(0, "mult")),
+    "scale without bias": (r"op 0 .*'bias' is missing", op_drop(0, "bias")),
+    "scale with weights": (r"op 0 .*unknown key 'weight'", op_set(0, weight="1.w")),
+    "scale with add": (r"op 5 .*unknown key 'add'", op_set(5, add="v4")),
+    "scale of two": (r"op 0 .*'in' must have 1 names, got 2", op_set(0, **{"in": ["image", "image"]})),
+    "scale to f32": (r"op 0 .*'type' must be u8, i8 or i16, got 'f32'", op_set(0, type="f32")),
+    "scale mult zero": (r"op 0 .*mult of channel 0 must be positive, got 0", tensor_set("0.m", lambda m: m * 0)),
+    "scale mult negative": (r"op 0 .*mult of channel 0 must be positive", tensor_set("0.m", lambda m: -m)),
+    "scale mult rows": (r"op 0 .*'mult' must have shape", tensor_set("0.m", lambda m: np.repeat(m[:1], 3, 0))),
+    "scale mult columns": (r"op 0 .*'mult' must have shape", tensor_set("0.m", lambda m: m[:, 1:].copy())),
+    "scale bias columns": (r"op 0 .*'bias' must have shape", tensor_set("0.b", lambda b: b[:, :1].copy())),
+    "scale mult dtype": (r"op 0 .*'1.w' must be int32", op_set(0, mult="1.w")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MALFORMED_TYPED)
+def test_malformed_typed_programs(name: str) -> None:
+    message, mutate = MALFORMED_TYPED[name]
+    b = small_program("synthesis")
+    program = b.program(b.ops[-1]["out"])
+    extra = {"w24": np.ones((16, 3, 3, 24), np.int8), "dw": np.ones((24, 3, 3), np.int8)}
+    Program(program, b.tensors)  # valid before
+    program, tensors = copy.deepcopy(program), {**b.tensors, **extra}
+    mutate(program, tensors)
+    with pytest.raises(ModelError, match=message):
+        Program(program, tensors)
+
+
+def test_sizes_stay_between_256th_and_16_times() -> None:
+    b = cases.ProgramBuilder(1024, dtype="i16")
+    x = b.shuffle("image")
+    for _ in range(4):
+        x = b.conv(b.shuffle(x), 256, kernel=1, dtype="i16")
+    with pytest.raises(ModelError, match="too many changes of scale"):
+        Program(b.program(x), b.tensors)
+    b = cases.ProgramBuilder(1)
+    x = "image"
+    for _ in range(9):
+        x = b.conv(x, 1, stride=2)
+    with pytest.raises(ModelError, match="too many changes of scale"):
+        Program(b.program(x), b.tensors)
+
+
+def test_arrays_of_another_type_are_refused() -> None:
+    b = small_program("synthesis")
+    program = Program(b.program(b.ops[-1]["out"]), b.tensors)
+    picture = cases.noise(4, 5, 24, "i16")
+    for wrong in (picture.astype(np.uint8), picture.astype(np.uint16), picture.astype(">i2"), picture.astype(float)):
+        with pytest.raises(TypeError, match="image must be a C-contiguous int16 array"):
+            program.run(wrong, 0, (64, 80))
+    with pytest.raises(TypeError, match="C-contiguous int16"):
+        program.run(picture[:, ::-1], 0, (64, 80))
+    odd = np.frombuffer(b"\0" * (picture.nbytes + 1), np.uint8)[1:].view(np.int16).reshape(picture.shape)
+    with pytest.raises(TypeError, match="C-contiguous int16"):
+        program.run(odd, 0, (64, 80))
+
+
 def test_too_many_ops_and_channels() -> None:
     b = cases.ProgramBuilder(3)
     x = "image"
@@ -275,11 +494,12 @@ def test_residual_needs_one_scale() -> None:
 def test_damaged_programs(seed: int) -> None:
     """A program with something random changed is refused with ModelError or runs; nothing else happens."""
     rng = np.random.default_rng(seed)
-    program, tensors = cases.random_program(seed % 1000)
+    program, tensors = cases.random_program(seed % 1000, typed=seed % 2 == 0)
     program, tensors = copy.deepcopy(program), dict(tensors)
     op = program["ops"][rng.integers(len(program["ops"]))]
     names = [*program["inputs"], *(o["out"] for o in program["ops"]), *tensors]
-    values = [*names, 0, 1, 2, 3, -1, 2**40, "u8", "i8", "i16", "conv", "phase", "residual", [], ["image"], None, 1.5]
+    values = [*names, 0, 1, 2, 3, -1, 2**40, "u8", "i8", "i16", "conv", "phase", "residual", "scale", [],
+              ["image"], None, 1.5]  # fmt: skip
     key = rng.choice([*op, "add", "stride"])
     change = rng.integers(4)
     if change == 0:
@@ -294,7 +514,7 @@ def test_damaged_programs(seed: int) -> None:
         native = Program(program, tensors)
     except ModelError:
         return
-    picture = cases.image(9, 10, native.native.in_channels)
+    picture = cases.image(9, 10, native.in_channels).astype(native.in_dtype)
     size = (int(9 * native.scale), int(10 * native.scale))
     with contextlib.suppress(ValueError):  # the damage may have changed the size of the result
         assert native.run(picture, 0, size).shape[:2] == size
