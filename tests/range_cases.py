@@ -91,12 +91,12 @@ def _basis(channels: int, latent: int) -> tuple[Array, Array]:
         if channels == 1
         else [np.array(c) / np.linalg.norm(c) for c in ((1, 1, 1), (1, 0, -1), (1, -2, 1))]
     )
-    cosines = _cosines(latent)
+    cosines = _cosines(256)
     at = 0
     while len(rows) < latent:
         for k, colour in enumerate(colours):
             if len(rows) < latent and (k == 0 or at % 2 == 0):
-                rows.append(np.concatenate([weight * cosines[at if k == 0 else at // 2] for weight in colour]))
+                rows.append(np.concatenate([weight * cosines[(at if k == 0 else at // 2) % 256] for weight in colour]))
                 spreads.append((900.0 if at == 0 else 400.0 / (1 + at) ** 0.5) / (1 if k == 0 else 3))
         at += 1
     return np.array(rows), np.array(spreads)
@@ -120,11 +120,13 @@ def write(
     seed: int = 0,
     name: str = "range-test-1",
     variant: str = "fast",
+    steps: tuple[float, float] = (300, 6),
+    bpp: list[float] | None = None,
     programs: tuple[str, ...] = (),
 ) -> Path:
-    """Writes the model; `programs` leaves out all others."""
+    """Writes the model; steps of the first and last level in grey levels; `programs` leaves out all others."""
     rng = np.random.default_rng(seed)
-    steps = np.geomspace(300, 6, levels) * STREAM  # of the symbols, in stream units
+    step_sizes = np.geomspace(*steps, levels) * STREAM  # of the symbols, in stream units
     made: dict[str, Builder] = {}
     outputs: dict[str, str] = {}
     spreads = np.zeros(latent)
@@ -162,7 +164,7 @@ def write(
     x = b.conv("x", weight, strength, rng.integers(-50, 51, 16 * features), "i16")
     outputs[b.prefix] = b.times("pixel_shuffle", x, 2)
 
-    sigma = spreads[None] * STREAM / steps[:, None]
+    sigma = spreads[None] * STREAM / step_sizes[:, None]
     index = np.log(np.maximum(sigma, 1e-3) / 0.11) / np.log(64 / 0.11) * 63
     for k in range(passes):
         n_in = features + (latent if k else 0)
@@ -172,8 +174,8 @@ def write(
         bias = np.concatenate([np.zeros((levels, latent)), (index + 2 - k) * 256], axis=1)
         outputs[b.prefix] = b.conv("x", weight, 2.0**32 / 256, bias, "i16")
 
-    quant = np.rint(16 * 65536 / steps)[:, None].repeat(latent, 1).astype(np.int32)
-    dequant = np.rint(65536 * steps / 16)[:, None].repeat(latent, 1).astype(np.int32)
+    quant = np.rint(16 * 65536 / step_sizes)[:, None].repeat(latent, 1).astype(np.int32)
+    dequant = np.rint(65536 * step_sizes / 16)[:, None].repeat(latent, 1).astype(np.int32)
     z_index = np.clip(20 + rng.integers(-6, 7, (levels, hyper)) + np.arange(levels)[:, None] // 3, 0, 63)
     tensors = {"quant": quant, "dequant": dequant, "z_index": z_index.astype(np.uint8)}
     meta: dict[str, Any] = {"format": 1, "name": name, "codec": "range", "variant": variant, "programs": {}}
@@ -183,5 +185,7 @@ def write(
             tensors.update(b.tensors)
     meta["range"] = {"latent": latent, "hyper": hyper, "features": features, "passes": passes, "skip": skip,
                      "z_index": "z_index", "dequant": "dequant", "quant": "quant"}  # fmt: skip
+    if bpp is not None:
+        meta["range"]["bpp"] = bpp
     packed_model.save(path, meta, tensors)
     return path

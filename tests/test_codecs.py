@@ -127,7 +127,7 @@ def test_a_photograph_gets_better_and_larger_with_quality(codec: Codec) -> None:
 def test_encoding_twice_gives_equal_bytes() -> None:
     x = picture(64, 96, 3)
     for codec in CODECS.values():
-        if not codec.reason():
+        if codec.kind == "image" and not codec.reason():
             assert codec.encode(x, 50) == codec.encode(x, 50)
 
 

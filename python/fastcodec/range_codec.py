@@ -419,7 +419,7 @@ class _Encoder:
             streams[level] = self.trial(level).stream
             return math.log(len(streams[level]))
 
-        best = _last_below(measure, guess, math.log(budget), math.log(_CLOSE), reserve=0)
+        best = _last_below(measure, guess, math.log(budget), math.log(_CLOSE))
         if best is None:
             smallest = min(map(len, streams.values()))
             other = "leave out the metadata, or use another codec" if self.metadata else "or use another codec"
@@ -441,7 +441,7 @@ class _Encoder:
             return -reached[level]
 
         guess = [-value for value in reversed(self._line(20.0, 36.0))]
-        best = _last_below(measure, guess, -psnr, -_CLOSE_DB, reserve=0)
+        best = _last_below(measure, guess, -psnr, -_CLOSE_DB)
         if best is None:
             raise ValueError(
                 f"target_psnr={psnr} dB is out of reach: codec range gives {max(reached.values()):.2f} dB at its best "
@@ -454,22 +454,25 @@ class _Encoder:
         return [middle + span * (level / max(1, self.levels - 1) - 0.5) for level in range(self.levels)]
 
 
-def _last_below(
-    measure: Callable[[int], float], guess: Sequence[float], limit: float, close: float, *, reserve: int
-) -> int | None:
+def _last_below(measure: Callable[[int], float], guess: Sequence[float], limit: float, close: float) -> int | None:
     """The largest index whose measured value is at most `limit`, as far as _MAX_TRIALS measurements find it.
 
-    Values rise with the index, about as `guess` does. Stops early when one lies in limit + close .. limit. The last
-    trial goes to index `reserve` (the smallest value) when nothing was below so far. None when that fails too.
+    Values rise with the index, about as `guess` does. Stops early when one lies in limit + close .. limit. While few
+    enough indexes are left for bisection, no guess goes where that could fail; the last trial, when nothing was below,
+    goes to index 0. None when that fails too.
     """
     known: dict[int, float] = {}
     low, high = -1, len(guess)
-    while high - low > 1 and len(known) < _MAX_TRIALS:
-        if len(known) == _MAX_TRIALS - 1 and low < 0:
-            at = reserve
-        else:
-            at = bisect_right(_corrected(guess, known), limit) - 1
-            at = min(max(at, low + 1), high - 1)
+    step = (guess[-1] - guess[0]) / max(1, len(guess) - 1)
+    for left in range(_MAX_TRIALS, 0, -1):
+        if high - low <= 1:
+            break
+        aim = limit
+        if low < 0 and left <= 2:
+            aim = -math.inf if left == 1 else limit - 3 * step
+        at = min(max(bisect_right(_corrected(guess, known, step), aim) - 1, low + 1), high - 1)
+        if high - low <= 1 << left:
+            at = min(max(at, high - (1 << left - 1)), low + (1 << left - 1))
         known[at] = measure(at)
         if known[at] > limit:
             high = at
@@ -480,13 +483,19 @@ def _last_below(
     return low if low >= 0 else None
 
 
-def _corrected(guess: Sequence[float], known: dict[int, float]) -> list[float]:
-    """The guess, moved so that it goes through what is known; straight between, as it is beyond. Rising."""
-    at = sorted(known)
-    if not at:
+def _corrected(guess: Sequence[float], known: dict[int, float], step: float) -> list[float]:
+    """The guess, moved so that it goes through what is known, straight between and beyond; rising."""
+    if not known:
         return list(guess)
-    offsets = np.interp(range(len(guess)), at, [known[i] - guess[i] for i in at])
-    return [float(v) for v in np.maximum.accumulate(np.asarray(guess) + offsets)]
+    at = sorted(known)
+    offsets = [known[i] - guess[i] for i in at]
+    index = np.arange(len(guess))
+    moved = np.interp(index, at, offsets)
+    if len(at) > 1:
+        for end, inner, side in ((0, 1, index < at[0]), (-1, -2, index > at[-1])):
+            slope = (offsets[inner] - offsets[end]) / (at[inner] - at[end])
+            moved[side] += min(max(slope, -0.6 * step), 1.5 * step) * (index[side] - at[end])
+    return [float(value) for value in np.maximum.accumulate(np.asarray(guess) + moved)]
 
 
 def encode_image(

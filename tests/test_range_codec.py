@@ -1,0 +1,678 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""Codec range on a small model without training: bytes and pixels, targets, tiles and regions, hostile streams."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cases
+import fastcodec
+import numpy as np
+import pytest
+import range_cases
+import range_payload_oracle
+from fastcodec import _api, _core, container, decode, encode, flow, info, packed_model, range_codec, rans, verify
+from fastcodec.codecs import CODECS
+from fastcodec.errors import ChecksumError, Error, FormatError, LimitError, ModelError, TruncatedError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+Array = np.ndarray
+SIZES = [(1, 1), (1, 40), (33, 1), (16, 16), (17, 63), (64, 64), (65, 130)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def path(folder: Path) -> Path:
+    return range_cases.write(folder / "range-test-1.safetensors")
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    monkeypatch.setenv("FASTCODEC_MODELS", str(path.parent))
+
+
+@pytest.fixture(scope="module")
+def model(path: Path) -> packed_model.PackedModel:
+    return packed_model.load(path)
+
+
+def coded(x: Any, model: packed_model.PackedModel, **options: Any) -> bytes:
+    data = encode(x, codec="range", model=model, **options)
+    assert isinstance(data, bytes)
+    return data
+
+
+def stream_of(data: bytes) -> container.Stream:
+    return container.read(data, fastcodec.Limits())
+
+
+def oracle(data: bytes, path: Path) -> Array:
+    found = stream_of(data)
+    header = found.header
+    assert header.networks is not None
+    shape = (header.height, header.width, header.channels)
+    return range_payload_oracle.decode(bytes(found.payload), header.inner_crc, shape, path, header.networks.level)
+
+
+def reconstruction(x: Array, model: packed_model.PackedModel, data: bytes) -> Array:
+    """The pixels that the encoder would show: synthesis of its own latents."""
+    i = info(data)
+    assert i.level is not None
+    encoder = range_codec._Encoder(x, None, {}, flow.Settings(CODECS["range"], model))
+    encoder.tile = int(stream_of(data).payload[0]) * 64
+    encoder.tiles = range_codec.Tiles.of(x.shape[0], x.shape[1], encoder.tile)
+    trial = encoder.trial(i.level, pixels=True)
+    assert trial.stream == data
+    return model.programs[f"synthesis_{range_codec._colour(x.shape[2])}"].run(trial.y_hat, i.level, x.shape[:2])
+
+
+# ---------------------------------------------------------------- round trips
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+def test_decoder_gives_the_encoders_reconstruction(model: packed_model.PackedModel, size: Any, channels: int) -> None:
+    x = cases.image(*size, channels)
+    for quality in (1, 60, 100):
+        data = coded(x, model, quality=quality)
+        pixels = decode(data)
+        assert (pixels.reshape(x.shape) == reconstruction(x, model, data)).all()
+        assert coded(x, model, quality=quality) == data
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("shape", [(40, 70, 3), (70, 150, 1), (1, 1, 3)], ids=str)
+def test_oracle_gives_the_same_pixels(folder: Path, monkeypatch: pytest.MonkeyPatch, shape: Any, passes: int) -> None:
+    path = range_cases.write(folder / f"passes{passes}.safetensors", passes=passes, latent=9 - passes, skip=4 * passes)
+    model = packed_model.load(path)
+    packed_model._installed.cache_clear()
+    x = cases.image(*shape)
+    for options in ({"quality": 40}, {"quality": 100, "codec_options": {"tile": 64}}):
+        data = coded(x, model, **options)
+        assert (decode(data).reshape(shape) == oracle(data, path)).all()
+
+
+def test_oracle_of_many_symbols_and_wide_ones(folder: Path) -> None:
+    """More than 2^17 symbols, so 32 lanes; and steps so fine that low bits and escapes occur."""
+    path = range_cases.write(folder / "wide.safetensors", latent=60, steps=(40, 0.3), levels=2, programs=SMALL)
+    model = packed_model.load(path)
+    packed_model._installed.cache_clear()
+    rng = np.random.default_rng(5)
+    x = rng.integers(0, 256, (16 * 33, 16 * 70, 1)).astype(np.uint8)
+    data = coded(x, model, quality=100, codec_options={"tile": 1536, "dead_zone": 0})
+    assert stream_of(data).payload[1] > 0
+    y_hat = range_codec._decode_tile(model, 1, memoryview(bytes(stream_of(data).payload))[1:], (33, 70), 1)
+    assert _core.crc32c(y_hat) == stream_of(data).header.inner_crc
+    assert (decode(data)[..., None] == oracle(data, path)).all()
+
+
+SMALL = ("analysis_grey", "hyper_analysis", "hyper_synthesis", "prior_0", "prior_1", "synthesis_grey")
+
+
+def test_every_backend_and_thread_count_gives_the_same(path: Path) -> None:
+    x = cases.image(150, 270, 3)
+    available = [name for name, there, _ in _core.backends() if there and name in cases.CPU_BACKENDS]
+    made = []
+    for backend in available:
+        model = packed_model.load(path, backend=backend)
+        for threads in (1, 2, 5):
+            made.append(coded(x, model, quality=70, threads=threads, codec_options={"tile": 64}))
+    assert len(set(made)) == 1
+    expected = decode(made[0], threads=1)
+    assert (expected == oracle(made[0], path)).all()
+    for threads in (2, 3, 16):
+        assert (decode(made[0], threads=threads) == expected).all()
+
+
+def test_more_bytes_give_better_pixels(model: packed_model.PackedModel) -> None:
+    x = cases.image(160, 240, 3)
+    streams = [coded(x, model, quality=q) for q in (1, 20, 40, 60, 80, 100)]
+    errors = [np.square(decode(s).astype(float) - x).mean() for s in streams]
+    assert all(len(b) > len(a) for a, b in itertools.pairwise(streams))
+    assert all(b < a for a, b in itertools.pairwise(errors))
+
+
+def test_kinds_of_images(model: packed_model.PackedModel) -> None:
+    rgba = cases.image(50, 41, 4)
+    for x in (rgba[..., 0], rgba[..., :2].copy(), rgba[..., :3].copy(), rgba):
+        data = coded(x, model)
+        assert decode(data).shape == x.shape
+        if x.ndim == 3 and x.shape[2] in (2, 4):
+            assert (decode(data)[..., -1] == x[..., -1]).all()
+            assert (decode(data, region=(3, 5, 20, 30)) == decode(data)[5:35, 3:23]).all()
+
+
+def test_metadata_batch_and_info(model: packed_model.PackedModel) -> None:
+    from PIL import Image
+
+    picture = Image.fromarray(cases.image(40, 30, 3))
+    picture.info["icc_profile"] = b"icc" * 9
+    data = coded(picture, model, quality=33)
+    i = info(data)
+    assert (i.codec, i.quality, i.networks, i.scale, i.model_name) == ("range", 34, True, 1, "range-test-1")
+    assert (i.level, i.model, i.icc) == (8, model.id.hex(), b"icc" * 9)
+    assert verify(data) == i
+    assert decode(data, out="pil").info["icc_profile"] == b"icc" * 9
+    both = encode([picture, picture], codec="range", model=model, quality=33)
+    assert both == [data, data]
+
+
+def test_quality_rows() -> None:
+    for levels in (1, 2, 25, 64, 199, 256):
+        rows = [range_codec.row_of(q, levels) for q in range(1, 101)]
+        assert rows[0] == 0
+        assert rows[-1] == levels - 1
+        assert rows == sorted(rows)
+        for row in set(rows):
+            assert range_codec.row_of(range_codec.quality_of(row, levels), levels) == row
+    assert range_codec.row_of(75, 199) == 148
+
+
+# ---------------------------------------------------------------- targets
+
+
+def count_trials(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    tried: list[int] = []
+    trial = range_codec._Encoder.trial
+
+    def counted(self: Any, level: int, *, pixels: bool = False) -> Any:
+        tried.append(level)
+        return trial(self, level, pixels=pixels)
+
+    monkeypatch.setattr(range_codec._Encoder, "trial", counted)
+    return tried
+
+
+def test_byte_targets(model: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = cases.image(200, 300, 3)
+    every = [len(coded(x, model, quality=range_codec.quality_of(level, 25))) for level in range(25)]
+    tried = count_trials(monkeypatch)
+    for budget in sorted({*every, every[0] + 1, every[9] - 1, 10 * every[-1], 2500}):
+        tried.clear()
+        data = coded(x, model, target_bytes=budget)
+        best = max(size for size in every if size <= budget)
+        assert len(tried) <= 5
+        assert best * 0.98 <= len(data) <= budget
+    assert len(coded(x, model, target_bpp=0.4)) <= 0.4 * 200 * 300 / 8
+    tried.clear()
+    with pytest.raises(ValueError, match="out of reach: the smallest with codec range"):
+        coded(x, model, target_bytes=every[0] - 1)
+    assert len(tried) <= 5
+
+
+def test_psnr_targets(model: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = cases.image(200, 300, 3)
+
+    def psnr(data: bytes) -> float:
+        return flow.decibels(flow.squared_error(x, decode(data)), x.size)
+
+    every = [psnr(coded(x, model, quality=range_codec.quality_of(level, 25))) for level in range(25)]
+    tried = count_trials(monkeypatch)
+    for wanted in (20.0, every[3], every[12] - 0.01, every[20]):
+        tried.clear()
+        data = coded(x, model, target_psnr=wanted)
+        assert psnr(data) >= wanted
+        assert len(tried) <= 5
+    with pytest.raises(ValueError, match="out of reach: codec range gives"):
+        coded(x, model, target_psnr=60)
+
+
+def test_search_finds_the_level_of_many_curves() -> None:
+    """199 levels as the shipped model has, on curves that bend as photographs' do: within 2 % in five trials."""
+    rng = np.random.default_rng(7)
+    for _ in range(300):
+        steps = rng.uniform(0.7, 1.3, 199) * rng.uniform(0.012, 0.025) * np.linspace(rng.uniform(0.6, 1.6), 1, 199)
+        curve = np.cumsum(steps) + math.log(rng.uniform(400, 9000))
+        limit = math.log(int(math.exp(rng.uniform(curve[0], curve[-1] + 0.1))))
+        guess = np.linspace(0, math.log(30), 199) + rng.uniform(5, 10)
+        tried: list[int] = []
+
+        def measure(level: int, curve: Array = curve, tried: list[int] = tried) -> float:
+            tried.append(level)
+            return float(curve[level])
+
+        best = range_codec._last_below(measure, list(guess), limit, math.log(0.99))
+        ideal = int(np.searchsorted(curve, limit, "right")) - 1
+        assert len(tried) <= 5
+        assert len(set(tried)) == len(tried)
+        assert best is not None
+        assert curve[ideal] - 0.02 <= curve[best] <= limit
+
+
+def test_bpp_of_the_model_starts_the_search(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = range_cases.write(folder / "bpp.safetensors", bpp=[0.05 * 1.1**i for i in range(25)])
+    tried = count_trials(monkeypatch)
+    coded(cases.image(200, 300, 3), packed_model.load(path), target_bpp=0.2)
+    assert abs(tried[0] - math.log(4) / math.log(1.1)) <= 1.5
+
+
+def test_dead_zone_saves_bytes(model: packed_model.PackedModel) -> None:
+    x = cases.image(160, 240, 3)
+    plain, usual, strong = (coded(x, model, codec_options={"dead_zone": d}) for d in (0, 60, 200))
+    assert len(strong) < len(usual) < len(plain)
+    zone = range_codec.dead_zone(60)
+    assert (range_codec.dead_zone(0) == 8).all()
+    assert zone.min() == 8
+    assert zone[4, 0] > zone[30, 0] >= zone[60, 0] == 8
+
+
+# ---------------------------------------------------------------- tiles and regions
+
+
+@pytest.mark.parametrize("tile", [64, 128, 192])
+@pytest.mark.parametrize("size", [(130, 200), (64, 65), (257, 63)], ids=str)
+def test_a_region_is_the_same_part_of_the_image(model: packed_model.PackedModel, size: Any, tile: int) -> None:
+    x = cases.image(*size, 3)
+    data = coded(x, model, codec_options={"tile": tile})
+    whole = decode(data)
+    rng = np.random.default_rng(tile)
+    regions = [(0, 0, size[1], size[0]), (size[1] - 1, size[0] - 1, 1, 1), (0, 0, 1, 1)]
+    for _ in range(25):
+        left, top = int(rng.integers(size[1])), int(rng.integers(size[0]))
+        regions.append((left, top, int(rng.integers(1, size[1] - left + 1)), int(rng.integers(1, size[0] - top + 1))))
+    for left, top, w, h in regions:
+        part = decode(data, region=(left, top, w, h))
+        assert (part == whole[top : top + h, left : left + w]).all(), (left, top, w, h)
+
+
+def test_a_region_reads_only_its_tiles(model: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = coded(cases.image(320, 320, 3), model, codec_options={"tile": 64})
+    shapes = []
+    inner = range_codec._decode_tile
+
+    def counted(*args: Any) -> Any:
+        shapes.append(args[3])
+        return inner(*args)
+
+    monkeypatch.setattr(range_codec, "_decode_tile", counted)
+    decode(data, region=(85, 150, 10, 10))  # the halo of one latent reaches no other tile
+    assert len(shapes) == 1
+    decode(data, region=(70, 140, 20, 20))  # it reaches the tiles above and to the left
+    assert len(shapes) == 1 + 4
+
+
+def test_memory_does_not_depend_on_the_height(model: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Synthesis is given a few rows of tiles at a time."""
+    data = coded(cases.image(1300, 64, 1), model, codec_options={"tile": 64})
+    expected = decode(data)
+    rows = []
+    run = packed_model.Program.run
+
+    def counted(self: Any, x: Array, *args: Any, **options: Any) -> Any:
+        rows.append(len(x))
+        return run(self, x, *args, **options)
+
+    monkeypatch.setattr(packed_model.Program, "run", counted)
+    assert (decode(data) == expected).all()
+    assert max(rows) <= 4 + 2 * 1 + 1
+
+
+def test_limits(model: packed_model.PackedModel) -> None:
+    data = coded(cases.image(200, 300, 3), model)
+    with pytest.raises(LimitError, match="max_pixels"):
+        decode(data, limits=fastcodec.Limits(max_pixels=200 * 300 - 1))
+    with pytest.raises(LimitError, match="max_memory"):
+        decode(data, limits=fastcodec.Limits(max_memory=200_000))
+    decode(data, limits=fastcodec.Limits(max_memory=8 << 20))
+
+
+# ---------------------------------------------------------------- models
+
+
+def test_missing_models(tmp_path: Path, model: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = coded(cases.image(20, 20, 3), model)
+    monkeypatch.setenv("FASTCODEC_MODELS", str(tmp_path))
+    monkeypatch.setattr(packed_model, "MODEL_FOLDER", tmp_path)
+    assert info(data).model_name is None
+    with pytest.raises(ModelError, match=f"model {model.id.hex()} is needed and not installed; it comes with"):
+        decode(data)
+    with pytest.raises(ModelError, match="codec range needs a model and none is installed"):
+        encode(cases.image(20, 20, 3), codec="range")
+    (status,) = [s for s in fastcodec.codecs() if s.name == "range"]
+    assert not status.available
+    assert "FASTCODEC_MODELS" in status.reason
+    assert decode(coded(cases.image(20, 20, 3), model)[:0] or encode(cases.image(9, 9, 3))).shape == (9, 9, 3)
+
+
+def test_models_without_a_program(folder: Path, tmp_path: Path) -> None:
+    x = cases.image(20, 20, 3)
+    grey_only = packed_model.load(range_cases.write(tmp_path / "grey.safetensors", programs=SMALL))
+    assert decode_with(tmp_path, coded(x[..., 0], grey_only)).shape == (20, 20)
+    with pytest.raises(ModelError, match="has no program analysis_rgb; it has analysis_grey"):
+        coded(x, grey_only)
+    with pytest.raises(ValueError, match="was made for codec range, got codec='jpeg'"):
+        encode(x, codec="jpeg", model=grey_only)
+
+
+def decode_with(folder: Path, data: bytes, **options: Any) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTCODEC_MODELS", str(folder))
+        packed_model._installed.cache_clear()
+        return decode(data, **options)
+
+
+BROKEN: list[tuple[str, Any, str]] = [
+    ("latent", 17, "z_index|quant|dequant"),
+    ("latent", "18", "latent must be 1 to 512"),
+    ("latent", True, "latent must be 1 to 512"),
+    ("passes", 3, "passes must be 1 to 2"),
+    ("passes", 0, "passes must be 1 to 2"),
+    ("skip", 64, "skip must be 0 to 63"),
+    ("hyper", 5, "z_index must name a tensor uint8"),
+    ("features", 9, "hyper_synthesis' makes 8 channels"),
+    ("z_index", "nothing", "z_index must name a tensor uint8"),
+    ("z_index", "quant", "z_index must name a tensor uint8"),
+    ("dequant", ["quant"], "dequant must name a tensor int32"),
+    ("bpp", [1.0], "bpp must be 25 rising"),
+    ("bpp", [2.0] * 24 + [1.0], "bpp must be 25 rising"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), BROKEN, ids=lambda v: str(v)[:20])
+def test_broken_metadata(path: Path, tmp_path: Path, key: str, value: Any, message: str) -> None:
+    meta, tensors, _ = packed_model.read(path)
+    meta.pop("compressed", None)
+    meta["range"][key] = value
+    packed_model.save(tmp_path / "broken.safetensors", meta, tensors)
+    with pytest.raises(ModelError, match=message):
+        packed_model.load(tmp_path / "broken.safetensors")
+
+
+def test_broken_programs(path: Path, tmp_path: Path) -> None:
+    meta, tensors, _ = packed_model.read(path)
+    meta.pop("compressed", None)
+    for change, message in (
+        (
+            {"programs": {**meta["programs"], "rec1_rgb": meta["programs"]["prior_0"]}},
+            "'rec1_rgb' is unknown to codec range",
+        ),
+        ({"programs": {**meta["programs"], "prior_0": meta["programs"]["prior_1"]}}, "expected 36 of int16 from 8"),
+        ({"range": None}, "'range' must be an object"),
+    ):
+        packed_model.save(tmp_path / "broken.safetensors", {**meta, **change}, tensors)
+        with pytest.raises(ModelError, match=message):
+            packed_model.load(tmp_path / "broken.safetensors")
+    high = {**tensors, "z_index": tensors["z_index"] + np.uint8(60)}
+    packed_model.save(tmp_path / "broken.safetensors", meta, high)
+    with pytest.raises(ModelError, match="z_index must be below 64"):
+        packed_model.load(tmp_path / "broken.safetensors")
+
+
+# ---------------------------------------------------------------- arguments
+
+
+def test_arguments(model: packed_model.PackedModel) -> None:
+    x = cases.image(20, 20, 3)
+    for options, message in (
+        ({"networks": "off"}, "range is made of networks"),
+        ({"scale": 2}, "range is made of networks"),
+        ({"container": "jpeg"}, "takes codec='jpeg'"),
+        ({"subsampling": "4:4:4"}, "subsampling must be one of auto"),
+        ({"codec_options": {"tile": 100}}, "multiple of 64"),
+        ({"codec_options": {"tile": 32}}, "must be 64 to 16320"),
+        ({"codec_options": {"speed": 3}}, "it takes: dead_zone, tile"),
+        ({"quality": 0}, "quality must be 1 to 100"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            coded(x, model, **options)
+    assert coded(x, model, scale=1, networks="on") == coded(x, model)
+
+
+def test_the_codec_that_is_taken_without_a_name(
+    model: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_api, "DEFAULT", "range")
+    x = cases.image(40, 40, 3)
+    assert info(encode(x)).codec == "range"
+    assert info(encode(x)).quality == 59
+    assert info(encode(x, model=model)).codec == "range"
+    assert info(encode(x, model="jpeg-fast-1")).codec == "jpeg"
+    for options in ({"networks": "off"}, {"scale": 2}, {"subsampling": "4:4:4"}, {"container": "jpeg"}):
+        assert info(encode(x, **options)).codec == "jpeg"  # type: ignore[arg-type]
+
+
+def test_tile_sides() -> None:
+    for side, tile in ((1, 64), (768, 768), (1024, 1024), (1100, 1152), (1535, 1536), (1600, 832), (10_000, 1024)):
+        assert range_codec.tile_side(side, 5) == range_codec.tile_side(5, side) == tile
+    tiles = range_codec.Tiles.of(100, 300, 128)
+    assert (tiles.rows, tiles.columns, len(tiles)) == (1, 3, 3)
+    assert tiles.box(2) == (0, 16, 7, 19)
+
+
+# ---------------------------------------------------------------- bad streams
+
+
+def forged(data: bytes, payload: bytes, **fields: Any) -> bytes:
+    """The stream with another payload and right checksums."""
+    found = stream_of(data)
+    return container.write_fcd(replace(found.header, **fields), payload, None, {})
+
+
+def streams(model: packed_model.PackedModel) -> list[bytes]:
+    return [
+        coded(cases.image(90, 140, 3), model, quality=50, codec_options={"tile": 64}),
+        coded(cases.image(40, 50, 1), model, quality=80),
+    ]
+
+
+def test_every_cut_is_an_error(model: packed_model.PackedModel) -> None:
+    for data in streams(model):
+        for n in range(0, len(data), 7):
+            with pytest.raises(FormatError):
+                decode(data[:n])
+        payload = bytes(stream_of(data).payload)
+        for n in [*range(40), *range(40, len(payload), 31)]:
+            with pytest.raises(FormatError):
+                decode(forged(data, payload[:n]))
+        with pytest.raises(FormatError):
+            decode(forged(data, payload + b"\0"))
+
+
+def test_changed_payloads_give_an_error_or_the_same_pixels(model: packed_model.PackedModel) -> None:
+    rng = np.random.default_rng(1)
+    for data in streams(model):
+        payload, expected = bytes(stream_of(data).payload), decode(data)
+        for trial in range(500):
+            changed = bytearray(payload)
+            for _ in range(1 + trial % 3):
+                at = int(rng.integers(min(len(payload), 30 if trial % 2 else 1 << 30)))
+                changed[at] = int(rng.integers(256)) if trial % 5 else changed[at] ^ 1 << int(rng.integers(8))
+            if changed == payload:
+                continue
+            try:
+                pixels = decode(forged(data, bytes(changed)))
+            except Error:
+                continue
+            assert (pixels == expected).all(), trial
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    payload=st.binary(max_size=400), width=st.integers(1, 200), height=st.integers(1, 200), level=st.integers(0, 255)
+)
+def test_random_payloads_are_errors(path: Path, payload: bytes, width: int, height: int, level: int) -> None:
+    header = container.Header(
+        width, height, 3, 7, 50, 0, networks=container.Networks(1, level, packed_model.load(path).id)
+    )
+    with pytest.raises(Error):
+        decode_with(path.parent, container.write_fcd(header, payload, None, {}))
+
+
+def test_forged_headers(model: packed_model.PackedModel, path: Path) -> None:
+    data = coded(cases.image(90, 140, 3), model, codec_options={"tile": 64})
+    payload, networks = bytes(stream_of(data).payload), stream_of(data).header.networks
+    assert networks is not None
+    limits = fastcodec.Limits(max_memory=64 << 20)
+    for kind, message, fields in (
+        (FormatError, "level is 25", {"networks": replace(networks, level=25)}),
+        (FormatError, "needs the model flag", {"networks": None}),
+        (FormatError, "needs the model flag", {"networks": replace(networks, scale=2)}),
+        (FormatError, "needs the model flag", {"trimmed": True}),
+        (ChecksumError, "tile 0: CRC-32C", {"inner_crc": 5}),
+        (FormatError, "", {"width": 500}),
+        (FormatError, "", {"channels": 1, "height": 91 + 64}),
+        (FormatError, "tiles in", {"width": 1 << 14, "height": 1 << 14}),
+        (Error, ".", {"codec": 1}),
+    ):
+        with pytest.raises(kind, match=message):
+            decode(forged(data, payload, **fields), limits=limits)
+    with pytest.raises(FormatError, match="tile side is 0"):
+        decode(forged(data, b"\0" + payload[1:]))
+    # One tile of 16,320 pixels a side, and nothing is allocated for it.
+    with pytest.raises(LimitError, match="max_memory"):
+        decode(forged(data, b"\xff" + payload[1:], width=16320, height=16320), limits=limits)
+    with pytest.raises(FormatError, match="6 tiles in 1 bytes"):
+        decode(forged(data, payload[:1]))
+    with pytest.raises(TruncatedError):
+        decode(forged(data, b""))
+    jpeg = packed_model.default_for("jpeg")
+    assert jpeg is not None
+    with pytest.raises(ModelError, match="is for codec jpeg"):
+        decode(forged(data, payload, networks=replace(networks, model_id=jpeg.id)))
+
+
+# ---------------------------------------------------------------- the native parts
+
+
+def segments_of(sizes: list[int], spread: float, seed: int) -> list[tuple[Array, Array]]:
+    rng = np.random.default_rng(seed)
+    out = []
+    for n in sizes:
+        index = rng.integers(0, 64, n).astype(np.uint8)
+        sigma = np.array(rans.SIGMAS)[index] * spread
+        symbols = np.clip(np.rint(rng.normal(size=n) * sigma), -32768, 32767).astype(np.int16)
+        symbols[rng.random(n) < 0.001] = rng.choice([-32768, 32767, 300, -1])
+        out.append((symbols, index))
+    return out
+
+
+@pytest.mark.parametrize(
+    "sizes", [[], [0, 0], [1, 0, 5], [100, 33, 64], [5000, 0, 70_001], [70, 131_073, 31], [131_100, 90_000, 0]], ids=str
+)
+def test_segments_round_trip(sizes: list[int]) -> None:
+    """Hyper-latents take any symbols and tables, so they serve as segments; the last one is an empty pass."""
+    tables = rans.gaussian_tables().native
+    made = segments_of(sizes, 1.0, 3)
+    empty = np.zeros((1, 1, 2), np.int16)
+    prior, level = np.zeros((1, 1, 4), np.int16), np.full(1, 65536, np.int32)
+    level = np.full(2, 65536, np.int32)
+    y_hat = np.empty((1, 1, 2), np.int16)
+    tiles = set()
+    for backend in [name for name, there, _ in _core.backends() if there and name in cases.CPU_BACKENDS]:
+        encoder = _core.TileEncoder(tables, backend)
+        for symbols, index in made:
+            encoder.hyper(
+                symbols.reshape(1, 1, -1) if len(symbols) else np.empty((1, 0, 1), np.int16),
+                index if len(index) else np.empty(1, np.uint8),
+            )
+        encoder.latents(empty, prior, 0, 1, 1, level, level, range_codec.dead_zone(0), y_hat)
+        tile = encoder.finish()
+        tiles.add(tile)
+        decoder = _core.TileDecoder(tile, tables, backend)
+        for symbols, index in made:
+            out = np.empty((1, 1, len(symbols)) if len(symbols) else (1, 0, 1), np.int16)
+            decoder.hyper(index if len(index) else np.empty(1, np.uint8), out)
+            assert (out.ravel() == symbols).all()
+        decoder.latents(prior, 0, 1, 1, level, y_hat)
+    (tile,) = tiles
+    assert (tile[0] > 0) == (sum(-(-n // 32) * 32 for n in sizes) > 1 << 17)
+    if sum(sizes) < 20_000:
+        symbols = range_payload_oracle.Symbols(tile, range_payload_oracle.tables())
+        for values, index in made:
+            assert symbols.segment(index.tolist(), False) == values.tolist()
+        assert symbols.segment([], True) == []
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("channels", [1, 2, 7, 16])
+def test_latents_as_numpy_has_them(passes: int, channels: int) -> None:
+    """Index, rounding and dequantisation, at the edges of int16."""
+    rng = np.random.default_rng(channels)
+    h, w, tables = 5, 6, rans.gaussian_tables()
+    y = rng.choice([-32768, 32767, 0, 5, -700, 4000], (h, w, channels)).astype(np.int16)
+    prior = np.concatenate(
+        [rng.choice([-32768, 32767, 0, 7, -9], (h, w, channels)), rng.integers(-20, 90, (h, w, channels))], 2
+    )
+    prior = prior.astype(np.int16)
+    quant = rng.choice([1, 65536, 300_000, 2**31 - 1], channels).astype(np.int32)
+    dequant = rng.choice([1, 65536, 9_000, 2**31 - 1], channels).astype(np.int32)
+    zone, skip = range_codec.dead_zone(100), 9
+    encoder = _core.TileEncoder(tables.native)
+    y_hat = np.full((h, w, channels), 99, np.int16)
+    expected = y_hat.copy()
+    segments = []
+    for k in range(passes):
+        encoder.latents(y, prior, k, passes, skip, quant, dequant, zone, y_hat)
+        values, index = [], []
+        for i in range(h):
+            for j in range(w):
+                for c in range(channels):
+                    if passes == 2 and (i + j + (c >= channels // 2)) % 2 != k:
+                        continue
+                    mean, table = int(prior[i, j, c]), min(max(int(prior[i, j, channels + c]), 0), 63)
+                    r = 0
+                    if table >= skip:
+                        t = min(max((int(y[i, j, c]) * int(quant[c]) + 32768) >> 16, -32768), 32767)
+                        size, fraction = divmod(abs(t - mean), 16)
+                        r = (size + (fraction >= zone[table, min(size, 15)])) * (1 if t >= mean else -1)
+                        values.append(r)
+                        index.append(table)
+                    q = min(max(16 * r + mean, -32768), 32767)
+                    expected[i, j, c] = min(max((q * int(dequant[c]) + 32768) >> 16, -32768), 32767)
+        segments.append((values, index))
+    assert (y_hat == expected).all()
+    tile = encoder.finish()
+    symbols = range_payload_oracle.Symbols(tile, range_payload_oracle.tables())
+    for k, (values, index) in enumerate(segments):
+        assert symbols.segment(index, k == passes - 1) == values
+    decoder = _core.TileDecoder(tile, tables.native)
+    again = np.full((h, w, channels), 99, np.int16)
+    for k in range(passes):
+        decoder.latents(prior, k, passes, skip, dequant, again)
+    assert (again == expected).all()
+
+
+def test_native_arguments_are_checked() -> None:
+    tables = rans.gaussian_tables().native
+    z, index = np.zeros((2, 2, 3), np.int16), np.zeros(3, np.uint8)
+    encoder = _core.TileEncoder(tables)
+    wrong: list[tuple[Array, Array, type[Exception]]] = [
+        (z.astype(np.int32), index, TypeError),
+        (z[..., ::2], index[:2], TypeError),
+        (z, index[:2], ValueError),
+        (z[0], index, ValueError),
+        (z, index + np.uint8(64), ValueError),
+    ]
+    for symbols, tables_of, kind in wrong:
+        with pytest.raises(kind):
+            encoder.hyper(symbols, tables_of)
+    row = np.ones(3, np.int32)
+    prior = np.zeros((2, 2, 6), np.int16)
+    with pytest.raises(ValueError, match=r"prior must have the shape \(2, 2, 6\)"):
+        encoder.latents(z, prior[..., :5].copy(), 0, 1, 0, row, row, range_codec.dead_zone(0), z)
+    with pytest.raises(ValueError, match="pass must be one of"):
+        encoder.latents(z, prior, 1, 1, 0, row, row, range_codec.dead_zone(0), z)
+    with pytest.raises(FormatError, match="ends too early"):
+        _core.TileDecoder(b"", tables)
+    with pytest.raises(FormatError, match="out of range"):
+        _core.TileDecoder(bytes(5), tables)
+
+
+def test_overhead(model: packed_model.PackedModel) -> None:
+    """Header and section around the payload, and what the payload has beside symbols."""
+    x = np.full((64, 64, 3), 128, np.uint8)
+    data = coded(x, model)
+    assert len(data) - len(stream_of(data).payload) == 28 + 7 - 2 * (64 < 128)
+    wide = np.full((512, 768, 3), 128, np.uint8)
+    data = coded(wide, model)
+    assert len(data) - len(stream_of(data).payload) == 28 + 7
