@@ -61,6 +61,30 @@ def check_config(config: dict[str, Any]) -> None:
             )
 
 
+_RANGE_KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "": {"name": str, "seed": int, "data": dict, "codec": dict, "networks": dict, "stage": list},
+    "data": {"hold_out": int, "crop": int, "batch": int, "share_grey": (int, float)},
+    "stage": {"lr": (int, float)},
+}
+
+
+def check_range_config(config: dict[str, Any]) -> None:
+    """As check_config, for codec range."""
+    sections = [("", config), ("data", config.get("data")), *(("stage", s) for s in config.get("stage") or [])]
+    for section, values in sections:
+        for key, kind in _RANGE_KEYS[section].items():
+            found = values.get(key) if isinstance(values, dict) else None
+            if not isinstance(found, kind):
+                name = f"{section}.{key}" if section else key
+                wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+                raise ValueError(f"training config: {name} must be {wanted}, got {found!r}")
+    for stage in config["stage"]:
+        if ("steps" in stage) == ("minutes" in stage):
+            raise ValueError(f"training config: a stage must have either steps or minutes, got {sorted(stage)}")
+    if config["data"]["crop"] % 64:
+        raise ValueError(f"training config: data.crop must be a multiple of 64, got {config['data']['crop']}")
+
+
 def load_config(path: str | Path) -> dict[str, Any]:
     """Read a training config; a bare name means one of the shipped configs."""
     path = Path(path)
@@ -71,5 +95,6 @@ def load_config(path: str | Path) -> dict[str, Any]:
             raise ValueError(f"config must be a file or one of {names}, got {str(path)!r}")
         path = shipped
     config: dict[str, Any] = tomllib.loads(path.read_text())
-    check_config(config)
+    is_range = isinstance(config.get("codec"), dict) and config["codec"].get("name") == "range"
+    (check_range_config if is_range else check_config)(config)
     return config

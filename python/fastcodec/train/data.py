@@ -52,9 +52,9 @@ class Photos:
         start = int(self.offsets[index])
         return self.flat[start : start + h * w * 3].view(h, w, 3)
 
-    def crop(self, rng: random.Random, size: int) -> Tensor:
-        """A random square of a random training image, flipped and transposed at random."""
-        image = self.image(rng.choice(self.train))
+    def crop(self, rng: random.Random, size: int, index: int | None = None) -> Tensor:
+        """A random square of a random training image (or of image `index`), flipped and transposed at random."""
+        image = self.image(rng.choice(self.train) if index is None else index)
         y, x = (rng.randrange(n - size + 1) for n in image.shape[:2])
         crop = image[y : y + size, x : x + size]
         if rng.random() < 0.5:

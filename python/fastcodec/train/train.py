@@ -451,15 +451,29 @@ def main(
         resume: go on from the folder's checkpoints; False starts anew.
         init: float weights of an earlier run to start from; a checkpoint in the run folder comes before them.
         scales: which of the config's scales to train now; the export holds all that have a
-            checkpoint.
+            checkpoint (codec range has no scales).
         progress: called with each log record (a dict).
     Returns:
         The packed model's path.
     """
+    loaded = load_config(config)
+    if loaded["codec"]["name"] == "range":
+        from . import range_train
+
+        return range_train.main(
+            loaded,
+            data=data,
+            out=out,
+            budget_minutes=budget_minutes,
+            resume=resume,
+            init=init,
+            device=device,
+            threads=threads,
+            progress=progress,
+        )
     if threads:
         torch.set_num_threads(threads)
     deadline = time.monotonic() + budget_minutes * 60
-    loaded = load_config(config)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,155 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""Turn a trained `range` model into one packed integer model (FORMAT.md, section 7)."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from .. import packed_model
+from . import range_model as rm
+
+
+class Packer:
+    """Collects the tensors of a model and the operations of one program after another."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self.programs: dict[str, Any] = {}
+        self.ops: list[dict[str, Any]] = []
+
+    def op(self, name: str, value: str, **fields: Any) -> str:
+        out = f"t{len(self.ops)}"
+        self.ops.append({"op": name, "in": [value], "out": out, **fields})
+        return out
+
+    def conv(self, name: str, conv: rm.Conv, value: str, add: str | None = None) -> str:
+        for key, tensor in conv.integers().items():
+            self.tensors[f"{name}.{key}"] = tensor
+        extra = {} if add is None else {"add": add}
+        names = {"weight": f"{name}.w", "bias": f"{name}.b", "mult": f"{name}.m"}
+        return self.op("conv", value, **names, stride=conv.stride, type=conv.kind, **extra)
+
+    def scale(self, name: str, mult: Tensor, value: str, kind: str = "i8") -> str:
+        self.tensors[f"{name}.m"] = torch.round(mult).to(torch.int32)
+        self.tensors[f"{name}.b"] = torch.full((1, mult.shape[1]), 1 << 15, dtype=torch.int32)
+        return self.op("scale", value, mult=f"{name}.m", bias=f"{name}.b", type=kind)
+
+    def shuffle(self, kind: str, value: str, times: int = 1) -> str:
+        for _ in range(times):
+            value = self.op(kind, value, factor=2)
+        return value
+
+    def blocks(self, name: str, blocks: nn.ModuleList, x: str) -> str:
+        for i, block in enumerate(blocks):
+            assert isinstance(block, rm.Block)
+            h = self.scale(f"{name}.{i}.scale", block.scale.integer_mult(), x)
+            h = self.conv(f"{name}.{i}.enter", block.enter, h)
+            h = self.conv(f"{name}.{i}.mix", block.mix, h)
+            x = self.conv(f"{name}.{i}.leave", block.leave, h, add=x)
+        return x
+
+    def finish(self, name: str, inputs: dict[str, Any]) -> None:
+        self.ops[-1]["out"] = "y"
+        levels = list(range(rm.LEVELS))
+        self.programs[name] = {"inputs": inputs, "output": "y", "levels": levels, "ops": self.ops}
+        self.ops = []
+
+
+def _stream(channels: int) -> dict[str, Any]:
+    return {"x": {"channels": channels, "type": "i16"}}
+
+
+def grey_head(head: rm.Conv) -> rm.Conv:
+    """The first layer for three equal colours: their weights summed."""
+    new = copy.deepcopy(head)
+    w = head.weight.detach()
+    new.weight = nn.Parameter(w.reshape(w.shape[0], 3, -1, 1, 1).sum(1))
+    return new
+
+
+def grey_tail(tail: rm.Conv) -> rm.Conv:
+    """The last layer, averaged over the colours."""
+    new = copy.deepcopy(tail)
+    w = tail.weight.detach()
+    new.weight = nn.Parameter(w.reshape(3, -1, *w.shape[1:]).mean(0))
+    new.bias = nn.Parameter(tail.bias.detach().reshape(3, -1).mean(0))
+    new.out_scale = tail.out_scale.reshape(3, -1)[0].clone()
+    return new
+
+
+@torch.no_grad()
+def export(model: rm.RangeModel, config: dict[str, Any], path: Path, card: dict[str, Any] | None = None) -> None:
+    """Write the packed model. Raises ModelError if the engine would not take it."""
+    model = copy.deepcopy(model).cpu().double().eval()
+    p = Packer()
+    a, s = model.analysis, model.synthesis
+    latent = a.down.weight.shape[0]
+    for colours, suffix in ((3, "rgb"), (1, "grey")):
+        grey = colours == 1
+        head, tail = (grey_head(a.head), grey_tail(s.tail)) if grey else (a.head, s.tail)
+        mark = ".grey" if grey else ""
+        x = p.shuffle("pixel_unshuffle", "image", 3)
+        x = p.blocks("analysis.fine", a.fine, p.conv(f"analysis.head{mark}", head, x))
+        x = p.conv("analysis.down", a.down, p.shuffle("pixel_unshuffle", x))
+        p.blocks("analysis.coarse", a.coarse, x)
+        p.finish(f"analysis_{suffix}", {"image": colours})
+        x = p.blocks("synthesis.coarse", s.coarse, "x")
+        x = p.shuffle("pixel_shuffle", p.conv("synthesis.up", s.up, x))
+        x = p.conv(f"synthesis.tail{mark}", tail, p.blocks("synthesis.fine", s.fine, x))
+        x = p.shuffle("pixel_shuffle", x, 3)
+        p.scale(f"synthesis.pixels{mark}", torch.full((1, colours), 2.0**12), x, "u8")
+        p.finish(f"synthesis_{suffix}", _stream(latent))
+    ha, hs = model.hyper_analysis, model.hyper_synthesis
+    x = p.conv("hyper_analysis.enter", ha.enter, p.scale("hyper_analysis.scale", ha.scale.integer_mult(), "x"))
+    x = p.conv("hyper_analysis.down2", ha.down2, p.conv("hyper_analysis.down1", ha.down1, x))
+    p.conv("hyper_analysis.leave", ha.leave, x)
+    p.finish("hyper_analysis", _stream(latent))
+    x = p.conv("hyper_synthesis.enter", hs.enter, p.scale("hyper_synthesis.scale", hs.scale.integer_mult(), "x"))
+    x = p.shuffle("pixel_shuffle", p.conv("hyper_synthesis.up1", hs.up1, x))
+    x = p.conv("hyper_synthesis.mix1", hs.mix1, x)
+    x = p.shuffle("pixel_shuffle", p.conv("hyper_synthesis.up2", hs.up2, x))
+    p.conv("hyper_synthesis.mix2", hs.mix2, x)
+    hyper, features = hs.enter.weight.shape[1], hs.mix2.weight.shape[0]
+    p.finish("hyper_synthesis", _stream(hyper))
+    for i, prior in enumerate(model.priors):
+        assert isinstance(prior, rm.Prior)
+        mult = prior.features.integer_mult()
+        if prior.latents is not None:
+            mult = torch.cat([mult, prior.latents.integer_mult()], dim=1)
+        x = p.conv(f"prior_{i}.enter", prior.enter, p.scale(f"prior_{i}.scale", mult, "x"))
+        if prior.mix is not None:
+            x = p.conv(f"prior_{i}.mix", prior.mix, x)
+        p.conv(f"prior_{i}.leave", prior.leave, x)
+        p.finish(f"prior_{i}", _stream(mult.shape[1]))
+    index = (model.log_sigma_z() - math.log(rm.SIGMA_MIN)) / math.log(rm.SIGMA_RATIO)
+    p.tensors["z_index"] = torch.round(index).clamp(0, rm.TABLES - 1).to(torch.uint8)
+    quant, dequant = model.integer_gains()
+    p.tensors["quant"], p.tensors["dequant"] = quant.to(torch.int32), dequant.to(torch.int32)
+    meta = {
+        "format": 1,
+        "name": config["name"],
+        "codec": "range",
+        "variant": "fast",
+        "range": {
+            "latent": latent,
+            "hyper": hyper,
+            "features": features,
+            "passes": len(model.priors),
+            "skip": rm.SKIP,
+            "z_index": "z_index",
+            "dequant": "dequant",
+            "quant": "quant",
+        },
+        "programs": p.programs,
+        "card": card or {},
+    }
+    packed_model.save(path, meta, {k: t.numpy() for k, t in p.tensors.items()})
+    packed_model.load(path)

@@ -1,0 +1,547 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""The `range` codec's networks: analysis, hyperprior, two-pass prior, synthesis; one model for all rates.
+
+The scheme is the mean-scale hyperprior (Minnen et al. 2018, arXiv 1809.02736) with per-channel
+gains for all rates in one model (Cui et al. 2021, arXiv 2003.02012) and one checkerboard step of
+context in which both halves of the channels take turns (after He et al. 2021, arXiv 2103.15306,
+and Li et al. 2023, arXiv 2302.14402). docs/range_codec.md has the drawing.
+
+Both transforms are a linear lapped-free transform that training starts from (principal components
+of 8x8, then 16x16 blocks) plus residual branches whose last layer starts at zero: a model is a
+usable codec from its first step.
+
+Quantities are real: images in 0..1, streams in units of an orthonormal transform of such images.
+The integer network has fixed steps (`STREAM`, `OPERAND`, `HIDDEN`), and the float network clamps
+where the integer one saturates, so that nothing needs calibrating. `simulate=True` computes with
+the integers themselves (as floats, straight-through gradients); in float64 that is exact.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from .layers import PIXEL_STEP, RESIDUAL_STEP, round_ste
+
+STREAM = 1 / (8 * 255)  # int16 residual streams: 1/8 grey level of an orthonormal transform
+OPERAND = 1 / 16  # int8 inputs of the branches, normalised to a spread of about 1
+HIDDEN = 1 / 32  # uint8 activations behind a ReLU
+SYMBOL = 1 / 16  # means of the latent, in symbols
+LEVELS = 199
+KNOTS = 9
+# Table index i of the range coder stands for the scale SIGMA_MIN * SIGMA_RATIO ** i.
+SIGMA_MIN = 0.11
+SIGMA_RATIO = (64 / 0.11) ** (1 / 63)
+TABLES = 64
+SKIP = 3  # elements of a lower table index are not coded
+_ONE = 2.0**32
+_SCALE_ONE = 2.0**16
+
+
+def pad_by_one(x: Tensor) -> Tensor:
+    """Replicate padding by one pixel (as F.pad would, in a form that torch.compile fuses)."""
+    x = torch.cat([x[..., :1], x, x[..., -1:]], dim=3)
+    return torch.cat([x[:, :, :1], x, x[:, :, -1:]], dim=2)
+
+
+class Curve(nn.Module):
+    """A value per channel that depends on the level: piecewise linear between `KNOTS` knots."""
+
+    def __init__(self, start: Tensor) -> None:
+        super().__init__()
+        self.knots = nn.Parameter(start.clone())  # [KNOTS, C]
+        at = torch.linspace(0, KNOTS - 1, LEVELS)
+        low = at.floor().clamp(max=KNOTS - 2).long()
+        weight = torch.zeros(LEVELS, KNOTS)
+        weight[torch.arange(LEVELS), low] = 1 - (at - low)
+        weight[torch.arange(LEVELS), low + 1] = at - low
+        self.register_buffer("weight", weight, persistent=False)
+        self.weight: Tensor
+
+    def forward(self) -> Tensor:
+        """The whole table [LEVELS, C]."""
+        return self.weight.to(self.knots) @ self.knots
+
+
+def rows(table: Tensor, level: Tensor) -> Tensor:
+    """Rows of a [LEVELS or 1, C] table for `level` [N], as [N, C, 1, 1]."""
+    return table[level if table.shape[0] > 1 else torch.zeros_like(level)][:, :, None, None]
+
+
+def _floor_ste(x: Tensor) -> Tensor:
+    return x + (torch.floor(x) - x).detach()
+
+
+class Scale(nn.Module):
+    """Requantisation x -> x * norm as int8 operand: normalises each channel of a stream.
+
+    `in_step` is the real value of one integer step of the input.
+    """
+
+    def __init__(self, spread: Tensor, in_step: float = STREAM) -> None:
+        super().__init__()
+        self.log_norm = nn.Parameter(-torch.log(spread))
+        self.in_step = in_step
+
+    def norm(self) -> Tensor:
+        """[1, C] factors; a subclass may give [LEVELS, C]."""
+        return torch.exp(self.log_norm)[None]
+
+    def integer_mult(self) -> Tensor:
+        return round_ste((self.norm() * (self.in_step / OPERAND) * _SCALE_ONE).clamp(1, 2**31 - 1))
+
+    def forward(self, x: Tensor, level: Tensor, simulate: bool) -> Tensor:
+        if simulate:
+            y = _floor_ste((x * rows(self.integer_mult(), level) + _SCALE_ONE / 2) / _SCALE_ONE)
+            return y.clamp(-128, 127)
+        return (x * rows(self.norm(), level)).clamp(-128 * OPERAND, 127 * OPERAND)
+
+
+class HyperScale(Scale):
+    """Dequantisation of the hyper-latent symbols into int8 operands, by the level's gain."""
+
+    def __init__(self, channels: int, gain: Curve) -> None:
+        super().__init__(torch.ones(channels), in_step=1.0)
+        self.log_gain = [gain]  # not a sub-module: HyperAnalysis owns it
+
+    def norm(self) -> Tensor:
+        return torch.exp(self.log_norm - self.log_gain[0]())
+
+
+class Conv(nn.Module):
+    """y = out_scale * (gain[level] * (w * x) + bias[level]), clamped as the integer layer clamps it.
+
+    Args:
+        kind: "u8" (ReLU, step HIDDEN) or "i16" (signed, step `out_step`).
+        in_step: real value of one integer step of the input.
+        out_scale: constant factor per output channel, so that weights of all channels are alike.
+        gain, bias_curve: level tables; log of the gain, and an addition to the bias.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        kind: str = "u8",
+        in_step: float = HIDDEN,
+        out_step: float | Tensor = HIDDEN,
+        out_scale: Tensor | None = None,
+        gain: nn.Module | None = None,
+        bias_curve: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.register_buffer("out_scale", torch.ones(outputs) if out_scale is None else out_scale.clone())
+        self.out_scale: Tensor
+        self.gain, self.bias_curve = gain, bias_curve
+        self.kernel, self.stride, self.kind = kernel, stride, kind
+        self.in_step = in_step
+        self.register_buffer("out_step", torch.as_tensor(out_step, dtype=torch.float32), persistent=False)
+        self.out_step: Tensor
+
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """Factor and addition of the convolution's result, [LEVELS or 1, O] each."""
+        gain = self.out_scale[None] if self.gain is None else torch.exp(self.gain()) * self.out_scale
+        bias = (self.bias * self.out_scale)[None]
+        return gain, bias if self.bias_curve is None else bias + self.bias_curve()
+
+    def weight_step(self) -> Tensor:
+        return self.weight.detach().abs().amax(dim=(1, 2, 3)).clamp_min(1e-9) / 127
+
+    def integer_weight(self) -> Tensor:
+        return round_ste((self.weight / self.weight_step()[:, None, None, None]).clamp(-127, 127))
+
+    def integer_tables(self) -> tuple[Tensor, Tensor]:
+        """Multipliers M / 2^32 and biases b; b holds the half of the rounding."""
+        gain, bias = self.tables()
+        m = gain * self.weight_step() * (self.in_step / self.out_step)
+        m = round_ste((m * _ONE).clamp(1, 2**31 - 1)) / _ONE
+        b = round_ste((bias / self.out_step + 0.5) / m).clamp(-(2.0**30), 2.0**30)
+        return m, b
+
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        if self.kernel == 3:
+            x = pad_by_one(x)
+        return F.conv2d(x, weight, stride=self.stride)
+
+    def forward(self, x: Tensor, level: Tensor, simulate: bool, add: Tensor | None = None) -> Tensor:
+        if simulate:
+            m, b = (rows(t, level) for t in self.integer_tables())
+            y = _floor_ste((self._convolve(x, self.integer_weight()) + b) * m)
+            y = y if add is None else y + add
+            return y.clamp(0, 255) if self.kind == "u8" else y.clamp(-32768, 32767)
+        gain, bias = (rows(t, level) for t in self.tables())
+        y = self._convolve(x, self.weight)
+        if self.kind == "u8":
+            return torch.addcmul(bias.to(y.dtype), y, gain.to(y.dtype)).clamp(0, 255 * HIDDEN)
+        y = torch.addcmul(bias, y if y.dtype == torch.float64 else y.float(), gain)
+        return y if add is None else y + add
+
+    @torch.no_grad()
+    def integers(self) -> dict[str, Tensor]:
+        """Tensors of the packed program: ``w`` int8 [O,k,k,I], ``b`` and ``m`` int32 [L or 1, O]."""
+        m, b = self.integer_tables()
+        return {
+            "w": self.integer_weight().to(torch.int8).permute(0, 2, 3, 1).contiguous(),
+            "b": b.to(torch.int32),
+            "m": torch.round(m * _ONE).to(torch.int32),
+        }
+
+
+class Block(nn.Module):
+    """Residual branch on an int16 stream: normalise, 1x1, 3x3, 1x1, add."""
+
+    def __init__(self, spread: Tensor, hidden: int, levels: bool) -> None:
+        super().__init__()
+        c = spread.numel()
+        curve = Curve(torch.zeros(KNOTS, hidden)) if levels else None
+        self.scale = Scale(spread)
+        self.enter = Conv(c, hidden, in_step=OPERAND, bias_curve=curve)
+        self.mix = Conv(hidden, hidden, kernel=3)
+        self.leave = Conv(hidden, c, kind="i16", out_step=STREAM, out_scale=spread)
+        nn.init.zeros_(self.leave.weight)
+
+    def forward(self, x: Tensor, level: Tensor, simulate: bool) -> Tensor:
+        h = self.enter(self.scale(x, level, simulate), level, simulate)
+        return cast(Tensor, self.leave(self.mix(h, level, simulate), level, simulate, x))
+
+
+def _stream_conv(weight: Tensor, in_step: float, bias: Tensor | None = None, out_step: float = STREAM) -> Conv:
+    conv = Conv(weight.shape[1], weight.shape[0], kind="i16", in_step=in_step, out_step=out_step)
+    conv.weight.data = weight[:, :, None, None].clone()
+    if bias is not None:
+        conv.bias.data = bias.clone()
+    return conv
+
+
+def _run(blocks: nn.ModuleList, x: Tensor, level: Tensor, simulate: bool) -> Tensor:
+    for block in blocks:
+        x = block(x, level, simulate)
+    return x
+
+
+class Analysis(nn.Module):
+    """ComCNN: image -> latent y at 1/16, the same for all levels."""
+
+    def __init__(self, basis: dict[str, Tensor], hidden: tuple[int, int], blocks: tuple[int, int]) -> None:
+        super().__init__()
+        fine, coarse = basis["fine"], basis["coarse"]
+        # The mean of the pixels goes into the bias: the streams are centred.
+        self.head = _stream_conv(fine, PIXEL_STEP, -fine @ basis["mean"])
+        self.fine = nn.ModuleList(Block(basis["fine_spread"], hidden[0], False) for _ in range(blocks[0]))
+        self.down = _stream_conv(coarse, STREAM)
+        self.coarse = nn.ModuleList(Block(basis["coarse_spread"], hidden[1], False) for _ in range(blocks[1]))
+
+    def forward(self, image: Tensor, level: Tensor, simulate: bool) -> Tensor:
+        """Image [N,3,H,W] (sides multiples of 16) in 0..1, or in 0..255 for `simulate`."""
+        x = self.head(unshuffle8(image), level, simulate)
+        x = _run(self.fine, x, level, simulate)
+        x = self.down(F.pixel_unshuffle(x, 2), level, simulate)
+        return _run(self.coarse, x, level, simulate)
+
+
+class Synthesis(nn.Module):
+    """RecCNN: latent y^ -> image."""
+
+    def __init__(self, basis: dict[str, Tensor], hidden: tuple[int, int], blocks: tuple[int, int]) -> None:
+        super().__init__()
+        fine, coarse = basis["fine"], basis["coarse"]
+        self.coarse = nn.ModuleList(Block(basis["coarse_spread"], hidden[1], True) for _ in range(blocks[1]))
+        self.up = _stream_conv(coarse.T, STREAM)
+        self.fine = nn.ModuleList(Block(basis["fine_spread"], hidden[0], True) for _ in range(blocks[0]))
+        self.tail = _stream_conv(fine.T, STREAM, basis["mean"], RESIDUAL_STEP)
+
+    def forward(self, y: Tensor, level: Tensor, simulate: bool) -> Tensor:
+        """Image in 0..1, not clamped; in 0..255, rounded and clamped, for `simulate`."""
+        x = _run(self.coarse, y, level, simulate)
+        x = F.pixel_shuffle(self.up(x, level, simulate), 2)
+        x = _run(self.fine, x, level, simulate)
+        x = shuffle8(self.tail(x, level, simulate))
+        return _floor_ste((x + 8) / 16).clamp(0, 255) if simulate else x
+
+
+def unshuffle8(x: Tensor) -> Tensor:
+    """Pixel-unshuffle by 2 three times: the channel order of the packed program."""
+    for _ in range(3):
+        x = F.pixel_unshuffle(x, 2)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def shuffle8(x: Tensor) -> Tensor:
+    for _ in range(3):
+        x = F.pixel_shuffle(x, 2)
+    return x
+
+
+class HyperAnalysis(nn.Module):
+    """Latent y -> hyper-latent z at 1/64, in symbols (not yet rounded)."""
+
+    def __init__(self, spread: Tensor, width: int, channels: int) -> None:
+        super().__init__()
+        self.log_gain = Curve(torch.linspace(math.log(1.5), math.log(5.0), KNOTS)[:, None].repeat(1, channels))
+        self.scale = Scale(spread)
+        self.enter = Conv(spread.numel(), width, in_step=OPERAND)
+        self.down1 = Conv(width, width, kernel=3, stride=2)
+        self.down2 = Conv(width, width, kernel=3, stride=2)
+        self.leave = Conv(width, channels, kind="i16", out_step=1.0, gain=self.log_gain)
+        # The bias is inside the gain, so that the real z does not depend on the level.
+        nn.init.xavier_normal_(self.leave.weight)
+
+    def forward(self, y: Tensor, level: Tensor, simulate: bool) -> Tensor:
+        h = self.enter(self.scale(y, level, simulate), level, simulate)
+        h = self.down2(self.down1(h, level, simulate), level, simulate)
+        return cast(Tensor, self.leave(h, level, simulate))
+
+
+class HyperSynthesis(nn.Module):
+    """Hyper-latent symbols -> features at 1/16."""
+
+    def __init__(self, channels: int, width: int, features: int, gain: Curve) -> None:
+        super().__init__()
+        self.scale = HyperScale(channels, gain)
+        curve = Curve(torch.zeros(KNOTS, width))
+        self.enter = Conv(channels, width, in_step=OPERAND, bias_curve=curve)
+        self.up1 = Conv(width, 4 * width)
+        self.mix1 = Conv(width, width, kernel=3)
+        self.up2 = Conv(width, 4 * width)
+        self.mix2 = Conv(width, features, kernel=3, kind="i16", out_step=OPERAND)
+
+    def forward(self, z: Tensor, level: Tensor, simulate: bool) -> Tensor:
+        h = self.enter(self.scale(z, level, simulate), level, simulate)
+        h = F.pixel_shuffle(self.up1(h, level, simulate), 2)
+        h = self.mix1(h, level, simulate)
+        h = F.pixel_shuffle(self.up2(h, level, simulate), 2)
+        return cast(Tensor, self.mix2(h, level, simulate))
+
+
+class _PriorGain(nn.Module):
+    """Level table of the factors of a prior's output: the gains for means, a constant for indexes."""
+
+    def __init__(self, gain: Curve, spread: Tensor) -> None:
+        super().__init__()
+        self.gain = [gain]
+        self.register_buffer("log_spread", torch.log(spread))
+        self.log_spread: Tensor
+
+    def forward(self) -> Tensor:
+        means = self.gain[0]() + self.log_spread
+        return torch.cat([means, torch.full_like(means, -math.log(math.log(SIGMA_RATIO)))], dim=1)
+
+
+class _PriorBias(_PriorGain):
+    """Level table of the additions: nothing for means, log2-like index of gain * spread for indexes."""
+
+    def forward(self) -> Tensor:
+        log_sigma = self.gain[0]() + self.log_spread
+        return torch.cat([torch.zeros_like(log_sigma), (log_sigma - math.log(SIGMA_MIN)) / math.log(SIGMA_RATIO)], 1)
+
+
+class Prior(nn.Module):
+    """Features (and, in the second pass, the latents decoded so far) -> mean and table index.
+
+    Output [N, 2M, h, w]: means in symbols, then table indexes (not rounded); for `simulate` means
+    in 1/16 symbol and rounded indexes.
+    """
+
+    def __init__(self, features: int, spread: Tensor, gain: Curve, width: int, context: bool) -> None:
+        super().__init__()
+        m = spread.numel()
+        self.context = context
+        self.features = Scale(torch.ones(features), OPERAND)
+        self.latents = Scale(spread) if context else None
+        self.enter = Conv(features + m * context, width, in_step=OPERAND)
+        self.mix = Conv(width, width, kernel=3) if context else None
+        steps = torch.cat([torch.full((m,), SYMBOL), torch.ones(m)])
+        factors, additions = _PriorGain(gain, spread), _PriorBias(gain, spread)
+        self.leave = Conv(width, 2 * m, kind="i16", out_step=steps, gain=factors, bias_curve=additions)
+        with torch.no_grad():
+            self.leave.weight.mul_(0.02)
+
+    def forward(self, features: Tensor, latents: Tensor | None, level: Tensor, simulate: bool) -> Tensor:
+        x = self.features(features, level, simulate)
+        if self.context:
+            assert self.latents is not None
+            assert latents is not None
+            x = torch.cat([x, self.latents(latents, level, simulate)], dim=1)
+        h = self.enter(x, level, simulate)
+        if self.mix is not None:
+            h = self.mix(h, level, simulate)
+        return cast(Tensor, self.leave(h, level, simulate))
+
+
+def first_pass(y: Tensor) -> Tensor:
+    """1 where an element belongs to the first pass, [1, M, h, w]: checkerboards, opposite in the two channel halves."""
+    _, m, h, w = y.shape
+    board = (torch.arange(h, device=y.device)[:, None] + torch.arange(w, device=y.device)[None]) % 2
+    half = (torch.arange(m, device=y.device) >= m // 2).long()
+    return ((board[None] + half[:, None, None]) % 2 == 0).to(y.dtype)[None]
+
+
+def gaussian_bits(v: Tensor, log_sigma: Tensor) -> Tensor:
+    """Bits of the integer cell around v under a normal distribution of mean 0."""
+    scale = torch.exp(-log_sigma) * math.sqrt(0.5)
+    v = v.abs()
+    p = 0.5 * (torch.erf((v + 0.5) * scale) - torch.erf((v - 0.5) * scale))
+    # Far out the probability underflows: go on with the exponent, then with its tangent.
+    t = v * scale
+    far = torch.where(t < 6, t * t, 12 * t - 36) * (1 / math.log(2)) + 1
+    return torch.where(p > 1e-5, -torch.log2(p.clamp_min(1e-5)), far)
+
+
+class RangeModel(nn.Module):
+    """All networks. `basis` comes from `principal_components`."""
+
+    def __init__(
+        self,
+        basis: dict[str, Tensor],
+        *,
+        hidden: tuple[int, int] = (64, 128),
+        analysis_blocks: tuple[int, int] = (3, 3),
+        synthesis_blocks: tuple[int, int] = (4, 3),
+        hyper_width: int = 128,
+        hyper_channels: int = 64,
+        features: int = 128,
+        prior_width: int = 192,
+        lambdas: tuple[float, float] = (0.0009, 0.12),
+    ) -> None:
+        super().__init__()
+        spread = basis["coarse_spread"]
+        m = spread.numel()
+        self.lambdas = lambdas
+        log_lambda = torch.linspace(math.log(lambdas[0]), math.log(lambdas[1]), KNOTS)
+        # The step that balances rate and distortion of a uniform quantiser at this lambda.
+        log_step = 0.5 * (math.log(26) - (log_lambda + 2 * math.log(255)))
+        self.log_gain = Curve((-log_step)[:, None].repeat(1, m))
+        self.analysis = Analysis(basis, hidden, analysis_blocks)
+        self.synthesis = Synthesis(basis, hidden, synthesis_blocks)
+        self.hyper_analysis = HyperAnalysis(spread, hyper_width, hyper_channels)
+        self.hyper_synthesis = HyperSynthesis(hyper_channels, hyper_width, features, self.hyper_analysis.log_gain)
+        self.priors = nn.ModuleList(
+            Prior(features, spread, self.log_gain, prior_width, context) for context in (False, True)
+        )
+        # Scale of the hyper-latent symbols: log of the real spread of z, per channel.
+        self.log_spread_z = Curve(torch.zeros(KNOTS, hyper_channels))
+
+    def lambda_of(self, level: Tensor) -> Tensor:
+        low, high = (math.log(v) for v in self.lambdas)
+        return torch.exp(low + (high - low) * level.double() / (LEVELS - 1))
+
+    def log_sigma_z(self) -> Tensor:
+        """Log scale of the hyper-latent symbols, [LEVELS, Z]."""
+        return cast(Tensor, self.log_spread_z() + self.hyper_analysis.log_gain())
+
+    def forward(self, image: Tensor, level: Tensor, *, simulate: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Image [N,3,H,W] in 0..1, sides multiples of 64.
+
+        Returns: restored image (not clamped), bits of y and of z per image [N]. Symbols are rounded
+        (straight-through) where they go on, and noisy where their rate is estimated (Minnen and
+        Singh 2020, arXiv 2007.08739).
+        """
+        if simulate:
+            return self.simulated(image, level)
+        with torch.autocast(
+            image.device.type, dtype=torch.bfloat16, enabled=image.dtype == torch.float32 and self.training
+        ):
+            y = self.analysis(image, level, simulate)
+            z = self.hyper_analysis(y, level, simulate)
+            sigma_z = rows(self.log_sigma_z(), level)
+            bits_z = gaussian_bits(self._noisy(z), sigma_z.expand_as(z))
+            features = self.hyper_synthesis(round_ste(z), level, simulate)
+            gain = torch.exp(rows(self.log_gain(), level))
+            scaled = y * gain
+            first = first_pass(y)
+            out0 = self.priors[0](features, None, level, simulate)
+            mean0, index0 = out0.chunk(2, dim=1)
+            half = (round_ste(scaled - mean0) + mean0) / gain * first
+            out1 = self.priors[1](features, half, level, simulate)
+            mean1, index1 = out1.chunk(2, dim=1)
+            mean = torch.where(first > 0, mean0, mean1)
+            index = torch.where(first > 0, index0, index1)
+            residual = scaled - mean
+            restored = (round_ste(residual) + mean) / gain
+            bits_y = index_bits(self._noisy(residual), index)
+            result = self.synthesis(restored, level, simulate)
+        return result, bits_y.flatten(1).sum(1), bits_z.flatten(1).sum(1)
+
+    def integer_gains(self) -> tuple[Tensor, Tensor]:
+        """`quant` and `dequant` of the packed model, [LEVELS, M]: stream to 1/16 symbols and back, times 2^16."""
+        gain = torch.exp(self.log_gain())
+        quant, dequant = gain * (STREAM / SYMBOL), SYMBOL / STREAM / gain
+        return round_ste(quant * _SCALE_ONE), round_ste(dequant * _SCALE_ONE)
+
+    def simulated(self, image: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As forward(), in the integers of the packed model; bits are those of the rounded symbols."""
+        y = self.analysis(round_ste(image / PIXEL_STEP), level, True)
+        z = self.hyper_analysis(y, level, True)
+        bits_z = gaussian_bits(z, rows(self.log_sigma_z(), level).expand_as(z))
+        features = self.hyper_synthesis(z, level, True)
+        quant, dequant = (rows(t, level) for t in self.integer_gains())
+        scaled = _floor_ste((y * quant + _SCALE_ONE / 2) / _SCALE_ONE)
+        first = first_pass(y)
+        known: Tensor | None = None
+        restored, bits_y = torch.zeros_like(y), torch.zeros_like(y)
+        for prior, mask in ((self.priors[0], first), (self.priors[1], 1 - first)):
+            mean, index = prior(features, known, level, True).chunk(2, dim=1)
+            symbol = _floor_ste((scaled - mean + 8) / 16) * (index >= SKIP)
+            q = (symbol * 16 + mean).clamp(-32768, 32767)
+            q = _floor_ste((q * dequant + _SCALE_ONE / 2) / _SCALE_ONE).clamp(-32768, 32767)
+            restored = restored + q * mask
+            bits_y = bits_y + index_bits(symbol, index) * mask * (index >= SKIP)
+            known = restored
+        result = self.synthesis(restored, level, True) * PIXEL_STEP
+        return result, bits_y.flatten(1).sum(1), bits_z.flatten(1).sum(1)
+
+    def _noisy(self, x: Tensor) -> Tensor:
+        return x + torch.rand_like(x) - 0.5 if self.training else torch.floor(x + 0.5)
+
+
+def index_bits(v: Tensor, index: Tensor) -> Tensor:
+    """Bits of symbols under the tables that `index` (real) names."""
+    log_sigma = index.clamp(0, TABLES - 1) * math.log(SIGMA_RATIO) + math.log(SIGMA_MIN)
+    # Past the ends of the tables the gradient still pulls the index back.
+    log_sigma = log_sigma + 0.01 * (index - index.clamp(0, TABLES - 1)) * math.log(SIGMA_RATIO)
+    return gaussian_bits(v, log_sigma)
+
+
+@torch.no_grad()
+def principal_components(patches: Tensor, fine: int = 128, coarse: int = 320) -> dict[str, Tensor]:
+    """The linear transform to start from.
+
+    Args:
+        patches: float [N, 3, 16, 16] in 0..1 from training photographs.
+        fine: channels at 1/8; coarse: channels at 1/16 (the latent).
+    Returns:
+        ``fine`` [fine, 192] and ``coarse`` [coarse, 4 * fine], orthonormal rows in the order of
+        `unshuffle8` and pixel-unshuffle; ``mean`` [192]; ``fine_spread``, ``coarse_spread``:
+        standard deviations of the channels.
+    """
+    x = unshuffle8(patches).double()  # [N, 192, 2, 2]
+    blocks = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+    mean = blocks.mean(0)
+    blocks = blocks - mean
+    _, vectors = torch.linalg.eigh(blocks.T @ blocks / len(blocks))
+    p = vectors.flip(1)[:, :fine].T
+    small = torch.einsum("oc,ncyx->noyx", p, x - mean[:, None, None])
+    fine_spread = small.std(dim=(0, 2, 3))
+    joined = F.pixel_unshuffle(small, 2)[:, :, 0, 0]
+    _, vectors = torch.linalg.eigh(joined.T @ joined / len(joined))
+    q = vectors.flip(1)[:, :coarse].T
+    result = {
+        "fine": p,
+        "coarse": q,
+        "mean": mean,
+        "fine_spread": fine_spread,
+        "coarse_spread": (joined @ q.T).std(0),
+    }
+    return {k: v.float() for k, v in result.items()}

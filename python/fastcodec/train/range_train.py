@@ -1,0 +1,402 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training of the `range` codec: rate plus lambda times distortion, all levels at random."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import random
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, multiprocessing
+
+from .config import check_range_config
+from .data import Photos, to_real
+from .range_model import LEVELS, RangeModel, principal_components
+from .train import TrainingError
+
+CHECKPOINT_SECONDS = 300.0
+PART_BYTES = 4_500_000
+
+
+class Worker:
+    """One of the processes that share a run; on a GPU there is only one. All hold the same weights."""
+
+    def __init__(self, rank: int, count: int, device: torch.device) -> None:
+        self.rank, self.count, self.device = rank, count, device
+
+    def sum(self, tensors: list[Tensor]) -> None:
+        """Replace each tensor by its sum over the workers."""
+        if self.count > 1:
+            flat = torch.cat([t.reshape(-1) for t in tensors])
+            torch.distributed.all_reduce(flat)
+            for t, part in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
+                t.copy_(part.view_as(t))
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised per matrix (Jordan et al. 2024): a convolution is the matrix [O, I k k].
+
+    Weights are a few hundred rows at most, so five Newton-Schulz steps cost little beside the network.
+    """
+
+    def __init__(self, params: list[Tensor], lr: float, worker: Worker, momentum: float = 0.95) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+        self.worker = worker
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        (group,) = self.param_groups
+        updates = []
+        for i, p in enumerate(group["params"]):
+            state = self.state[p]
+            if not state:
+                state["momentum"] = torch.zeros_like(p)
+            m = state["momentum"]
+            m.lerp_(p.grad, 1 - group["momentum"])
+            if i % self.worker.count != self.worker.rank:  # each worker makes a part of the updates
+                updates.append(torch.zeros_like(p))
+                continue
+            update = p.grad.lerp(m, group["momentum"]).flatten(1)
+            # A step of spectral norm 1, scaled to the root mean square of Adam's steps.
+            updates.append((orthogonal(update) * (0.2 * math.sqrt(max(update.shape)))).view_as(p))
+        self.worker.sum(updates)
+        torch._foreach_add_(group["params"], updates, alpha=-group["lr"])
+
+
+def orthogonal(g: Tensor) -> Tensor:
+    """The nearest matrix with singular values of about 1, by a quintic Newton-Schulz iteration."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = g.T if g.shape[0] > g.shape[1] else g
+    x = (x / (x.norm() + 1e-9)).bfloat16()
+    for _ in range(5):
+        s = x @ x.T
+        x = a * x + (b * s + c * s @ s) @ x
+    result: Tensor = x.to(g.dtype)
+    return result.T if g.shape[0] > g.shape[1] else result
+
+
+@dataclass
+class Run:
+    """The state of a run that a checkpoint keeps."""
+
+    model: RangeModel
+    average: RangeModel  # exponential moving average of the weights: what is exported
+    stage: int = 0
+    step: int = 0
+    seconds: float = 0.0  # in this stage
+    optimisers: list[Any] = field(default_factory=list)
+
+
+def parameter_groups(model: RangeModel) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Weights of the branches (matrices), of the linear transform, and all the rest."""
+    a, s = model.analysis, model.synthesis
+    linear = {id(layer.weight) for layer in (a.head, a.down, s.up, s.tail)}
+    weights = [p for p in model.parameters() if p.ndim == 4]
+    return (
+        [p for p in weights if id(p) not in linear],
+        [p for p in weights if id(p) in linear],
+        [p for p in model.parameters() if p.ndim != 4],
+    )
+
+
+def rate_factor(progress: float, step: int) -> float:
+    """Learning rate over its peak: 50 steps of warm-up, constant for a third, then linearly to 0."""
+    return min(1.0, (step + 1) / 50) * min(1.0, max(0.0, 1 - progress) / 0.7)
+
+
+def loss_terms(
+    model: RangeModel, out: tuple[Tensor, Tensor, Tensor], image: Tensor, level: Tensor
+) -> dict[str, Tensor]:
+    """Per image: mse (of 0..1), bits per pixel, the hyper-latent's share, and the loss.
+
+    That is bpp + lambda 255^2 mse, weighted so that all levels count alike.
+    """
+    restored, bits_y, bits_z = out
+    mse = ((restored - image) ** 2).mean(dim=(1, 2, 3))
+    bpp = (bits_y + bits_z) / (image.shape[2] * image.shape[3])
+    lam = model.lambda_of(level).to(mse.dtype)
+    loss = (lam * 255**2 * mse + bpp) * (lam / 0.01) ** -0.4
+    return {"loss": loss, "mse": mse, "bpp": bpp, "share_z": bits_z / (bits_y + bits_z)}
+
+
+@torch.no_grad()
+def validate(
+    model: RangeModel, photos: Photos, simulate: bool, seed: int, size: int, count: int = 24
+) -> dict[str, Any]:
+    """Loss and rate-distortion points on held-out crops, with hard rounding."""
+    rng = random.Random(seed)
+    crops = [photos.crop(rng, size, rng.choice(photos.validation)) for _ in range(count)]
+    levels = torch.linspace(0, LEVELS - 1, count).round().long()
+    model.eval()
+    parts = []
+    for i in range(0, count, 4):
+        image, level = to_real(crops[i : i + 4]), levels[i : i + 4].to(crops[0].device)
+        restored, bits_y, bits_z = model(image, level, simulate=simulate)
+        parts.append(loss_terms(model, (restored.clamp(0, 1), bits_y, bits_z), image, level))
+    model.train()
+    terms = {k: torch.cat([p[k] for p in parts]) for k in parts[0]}
+    psnr = -10 * torch.log10(terms["mse"])
+    some = range(2, count, 5)
+    return {
+        "loss": round(terms["loss"].mean().item(), 4),
+        "share_z": round(terms["share_z"].mean().item(), 4),
+        "points": [(int(levels[i]), round(terms["bpp"][i].item(), 4), round(psnr[i].item(), 2)) for i in some],
+    }
+
+
+def run_stage(
+    run: Run, worker: Worker, config: dict[str, Any], photos: Photos, folder: Path, deadline: float, log: Any
+) -> bool:
+    """Train one stage to its end (True) or to the deadline (False)."""
+    stage, data = config["stage"][run.stage], config["data"]
+    simulate = bool(stage.get("quantised", False))
+    matrices, linear, rest = parameter_groups(run.model)
+    lr = float(stage["lr"])
+    muon = Muon(matrices, lr, worker)
+    adam = torch.optim.Adam(
+        [{"params": linear, "lr": lr * float(stage.get("linear_lr", 0.1))}, {"params": rest, "lr": lr}],
+        betas=(0.9, 0.99),
+    )
+    optimisers: list[torch.optim.Optimizer] = [muon, adam]
+    for optimiser, state in zip(optimisers, run.optimisers, strict=False):
+        optimiser.load_state_dict(state)
+    peaks = [[lr], [lr * float(stage.get("linear_lr", 0.1)), lr]]
+    params = [p for p in run.model.parameters() if p.requires_grad]
+    averaged: list[Tensor] = list(run.average.parameters())
+    forward: Any = torch.compile(run.model) if stage.get("compile", False) else run.model
+    batch = max(1, data["batch"] // worker.count)
+    started, before, saved, smooth = time.monotonic(), run.seconds, time.monotonic(), 0.0
+    while True:
+        run.seconds = before + time.monotonic() - started
+        progress = run.step / stage["steps"] if "steps" in stage else run.seconds / 60 / stage["minutes"]
+        state = torch.tensor([progress, float(time.monotonic() > deadline)], dtype=torch.float64)
+        worker.sum([state])  # all workers stop at the same step
+        progress, late = (state / worker.count).tolist()
+        if progress >= 1 or late > 0:
+            break
+        for optimiser, rates in zip(optimisers, peaks, strict=True):
+            for group, peak in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = peak * rate_factor(progress, run.step)
+        rng = random.Random(f"{config['seed']}/{run.stage}/{run.step}/{worker.rank}")
+        crops = [photos.crop(rng, data["crop"]) for _ in range(batch)]
+        crops = [grey(c) if rng.random() < data["share_grey"] else c for c in crops]
+        image = to_real(crops)
+        level = torch.tensor([rng.randrange(LEVELS) for _ in crops], device=worker.device)
+        terms = loss_terms(run.model, forward(image, level, simulate=simulate), image, level)
+        loss = terms["loss"].mean()
+        for p in params:
+            p.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
+        value = loss.detach().reshape(1) / worker.count
+        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in params]
+        worker.sum([*grads, value])
+        for p, g in zip(params, grads, strict=True):
+            p.grad = g.div_(worker.count)
+        if not math.isfinite(value.item()):
+            raise TrainingError(
+                f"loss must be finite, got {value.item()} at stage {run.stage} step {run.step}; "
+                f"the last checkpoint is in {folder}"
+            )
+        torch.nn.utils.clip_grad_norm_(params, 1.0)
+        for optimiser in optimisers:
+            optimiser.step()
+        run.step += 1
+        decay = min(0.998, run.step / (run.step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(averaged, [p.detach() for p in run.model.parameters()], 1 - decay)
+        smooth = value.item() if smooth == 0 else smooth + 0.02 * (value.item() - smooth)
+        if worker.rank == 0:
+            if run.step % 50 == 0:
+                log(
+                    {
+                        "stage": run.stage,
+                        "step": run.step,
+                        "progress": round(progress, 4),
+                        "loss": round(smooth, 4),
+                        "seconds": round(run.seconds, 1),
+                    }
+                )
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                log({"validation": validate(run.average, photos, simulate, config["seed"], data["crop"])})
+                save(run, optimisers, folder)
+                saved = time.monotonic()
+    finished = bool(progress >= 1)
+    if finished:
+        with torch.no_grad():
+            for p, a in zip(run.model.parameters(), averaged, strict=True):
+                p.copy_(a)
+        run.stage, run.step, run.seconds, run.optimisers = run.stage + 1, 0, 0.0, []
+    if worker.rank == 0:
+        log({"validation": validate(run.average, photos, simulate, config["seed"], data["crop"])})
+        save(run, [] if finished else optimisers, folder)
+    return finished
+
+
+def grey(crop: Tensor) -> Tensor:
+    """The crop as luma (ITU-R BT.601) in three equal channels."""
+    luma = (crop.float() @ crop.new_tensor([0.299, 0.587, 0.114], dtype=torch.float32)).round().to(torch.uint8)
+    return luma[..., None].expand(-1, -1, 3)
+
+
+def save(run: Run, optimisers: list[torch.optim.Optimizer], folder: Path) -> None:
+    """Write the checkpoint; a crash in between leaves the old one."""
+    state = {
+        "model": run.model.state_dict(),
+        "average": run.average.state_dict(),
+        "stage": run.stage,
+        "step": run.step,
+        "seconds": run.seconds,
+        "optimisers": [o.state_dict() for o in optimisers],
+    }
+    temporary = folder / "checkpoint.tmp"
+    torch.save(state, temporary)
+    os.replace(temporary, folder / "checkpoint.pt")
+
+
+def restore(run: Run, folder: Path, device: torch.device) -> bool:
+    """Continue from the folder's checkpoint, if there is one."""
+    path = folder / "checkpoint.pt"
+    if not path.exists():
+        return False
+    state = torch.load(path, map_location=device, weights_only=True)
+    run.model.load_state_dict(state["model"])
+    run.average.load_state_dict(state["average"])
+    run.stage, run.step, run.seconds, run.optimisers = (state[k] for k in ("stage", "step", "seconds", "optimisers"))
+    return True
+
+
+def save_weights(model: RangeModel, folder: Path, name: str) -> None:
+    """Write the float weights, matrices as float16, in parts `name-1.safetensors` ... below 5 MB each."""
+    folder.mkdir(exist_ok=True)
+    parts: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for key, tensor in model.state_dict().items():
+        t = (tensor.half() if tensor.ndim == 4 else tensor.float()).cpu().clone(memory_format=torch.contiguous_format)
+        if size + t.nbytes > PART_BYTES and parts[-1]:
+            parts.append({})
+            size = 0
+        parts[-1][key] = t
+        size += t.nbytes
+    for i, part in enumerate(parts):
+        (folder / f"{name}-{i + 1}.safetensors").write_bytes(safetensors.torch.save(part))
+
+
+def load_weights(model: RangeModel, path: str | Path) -> None:
+    """Start from the float weights that `save_weights` wrote; `path` is the first part.
+
+    Raises ValueError when they are not all there or are of a model of another shape.
+    """
+    path = Path(path)
+    files = sorted(path.parent.glob(f"{path.stem.removesuffix('-1')}-?.safetensors"))
+    tensors = {k: t.float() for f in files for k, t in safetensors.torch.load(f.read_bytes()).items()}
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"init: {path} (and its further parts) does not fit the config's networks: {error}") from error
+
+
+def make_model(config: dict[str, Any], photos: Photos) -> RangeModel:
+    """The model of a config, its linear transform from the training photographs; the same on every call."""
+    torch.manual_seed(config["seed"])
+    rng = random.Random(config["seed"])
+    options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config["networks"].items()}
+    fine, coarse = options.pop("fine", 128), options.pop("latent", 320)
+    patches = to_real([photos.crop(rng, 16) for _ in range(config["data"].get("patches", 40000))]).cpu()
+    return RangeModel(principal_components(patches, fine, coarse), **options)
+
+
+def _work(
+    rank: int,
+    count: int,
+    config: dict[str, Any],
+    data: str,
+    folder: Path,
+    budget: float,
+    resume: bool,
+    device: str,
+    init: str | Path | None,
+    progress: Any = None,
+) -> None:
+    """Body of one worker process."""
+    deadline = time.monotonic() + budget * 60
+    if count > 1:
+        torch.set_num_threads(1)
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{folder.resolve() / 'rendezvous'}", rank=rank, world_size=count
+        )
+    worker = Worker(rank, count, torch.device(device))
+    photos = Photos(data, device=device, hold_out=config["data"]["hold_out"], min_size=config["data"]["crop"])
+    model = make_model(config, photos).to(device)
+    if init is not None:
+        load_weights(model, init)
+    run = Run(model, copy.deepcopy(model))
+    if resume:
+        restore(run, folder, worker.device)
+    torch.manual_seed(config["seed"] + 1000 * rank + run.step)
+    model.train()
+    with open(folder / "log.jsonl", "a", buffering=1) as file:
+
+        def log(record: dict[str, Any]) -> None:
+            file.write(json.dumps(record) + "\n")
+            if progress is not None:
+                progress(record)
+
+        while run.stage < len(config["stage"]):
+            if not run_stage(run, worker, config, photos, folder, deadline, log):
+                break
+    if count > 1:
+        torch.distributed.destroy_process_group()
+
+
+def main(
+    config: dict[str, Any],
+    *,
+    data: str | Path,
+    out: str | Path,
+    budget_minutes: float = math.inf,
+    resume: bool = True,
+    init: str | Path | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    progress: Any = None,
+) -> Path:
+    """Train a `range` model until every stage is done or the budget is spent; then export it.
+
+    Args: as `fastcodec.train.train.main`; on a CPU `threads` processes of one thread each share the work.
+    Returns: the packed model's path.
+    """
+    from .range_export import export
+
+    check_range_config(config)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    count = max(1, threads or os.cpu_count() or 1) if place == "cpu" else 1
+    (folder / "rendezvous").unlink(missing_ok=True)
+    args = (config, str(data), folder, budget_minutes, resume, place, init)
+    if count == 1:
+        _work(0, 1, *args, progress)
+    else:
+        multiprocessing.spawn(_spawned, (count, args), nprocs=count)  # type: ignore[attr-defined,no-untyped-call]
+    photos = Photos(data, hold_out=config["data"]["hold_out"], min_size=config["data"]["crop"])
+    model = make_model(config, photos)
+    run = Run(model, copy.deepcopy(model))
+    restore(run, folder, torch.device("cpu"))
+    path = folder / f"{config['name']}.safetensors"
+    export(run.average, config, path)
+    save_weights(run.average, folder / "float", config["name"])
+    return path
+
+
+def _spawned(rank: int, count: int, args: Any) -> None:
+    _work(rank, count, *args)

@@ -1,0 +1,198 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""The `range` codec's networks in torch: the packed model computes what the simulation says."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: pip install '.[train]'")
+
+from fastcodec import packed_model, rans  # noqa: E402
+from fastcodec.train import config as train_config  # noqa: E402
+from fastcodec.train import range_export, range_train  # noqa: E402
+from fastcodec.train import range_model as rm  # noqa: E402
+from fastcodec.train.train import TrainingError  # noqa: E402
+
+SMALL = {
+    "hidden": (8, 16),
+    "analysis_blocks": (1, 1),
+    "synthesis_blocks": (1, 1),
+    "hyper_width": 16,
+    "hyper_channels": 8,
+    "features": 16,
+    "prior_width": 24,
+}
+
+
+def fresh_model() -> rm.RangeModel:
+    torch.manual_seed(3)
+    ramps = torch.rand(400, 3, 1, 1) + 0.1 * torch.randn(400, 3, 16, 16).cumsum(2).cumsum(3) / 8
+    return rm.RangeModel(rm.principal_components(ramps, 16, 24), **SMALL)
+
+
+@pytest.fixture(scope="module")
+def model() -> rm.RangeModel:
+    """A small model with all weights away from their starting values."""
+    model = fresh_model()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.1 * torch.randn_like(p) * (p.std() if p.numel() > 1 and p.std() > 0 else 1))
+    return model.double().eval()
+
+
+@pytest.fixture(scope="module")
+def packed(model: rm.RangeModel, tmp_path_factory: pytest.TempPathFactory) -> packed_model.PackedModel:
+    path = tmp_path_factory.mktemp("model") / "range-test-1.safetensors"
+    range_export.export(model, {"name": "range-test-1"}, path)
+    return packed_model.load(path)
+
+
+def rows_last(x: torch.Tensor, dtype: str) -> np.ndarray:
+    """[1, C, H, W] whole numbers -> [H, W, C]."""
+    values = x.detach()[0].permute(1, 2, 0).numpy()
+    assert (values == np.rint(values)).all()
+    return np.ascontiguousarray(values.astype(dtype))
+
+
+@pytest.mark.parametrize("level", [0, 57, 198])
+def test_packed_programs_equal_the_simulation(
+    model: rm.RangeModel, packed: packed_model.PackedModel, level: int
+) -> None:
+    rng = np.random.default_rng(level)
+    image = rng.integers(0, 256, (128, 64, 3), dtype=np.uint8)
+    image[:64] = image[:64] // 8 + 100
+    x = torch.from_numpy(image).permute(2, 0, 1)[None].double()
+    at = torch.tensor([level])
+    run = {name: program.run for name, program in packed.programs.items()}
+    with torch.no_grad():
+        y = model.analysis(x, at, True)
+        y_rows = rows_last(y, "i2")
+        assert np.abs(y_rows).max() > 100
+        np.testing.assert_array_equal(run["analysis_rgb"](image, level, (8, 4)), y_rows)
+        z = model.hyper_analysis(y, at, True)
+        np.testing.assert_array_equal(run["hyper_analysis"](y_rows, level, (2, 1)), rows_last(z, "i2"))
+        features = model.hyper_synthesis(z, at, True)
+        f_rows = rows_last(features, "i2")
+        np.testing.assert_array_equal(run["hyper_synthesis"](rows_last(z, "i2"), level, (8, 4)), f_rows)
+        out = model.priors[0](features, None, at, True)
+        np.testing.assert_array_equal(run["prior_0"](f_rows, level, (8, 4)), rows_last(out, "i2"))
+        both = np.concatenate([f_rows, y_rows], axis=2)
+        out = model.priors[1](features, y, at, True)
+        np.testing.assert_array_equal(run["prior_1"](both, level, (8, 4)), rows_last(out, "i2"))
+        pixels = model.synthesis(y, at, True)
+        np.testing.assert_array_equal(run["synthesis_rgb"](y_rows, level, (128, 64)), rows_last(pixels, "u1"))
+
+
+def test_integers_are_close_to_the_float_networks() -> None:
+    model = fresh_model().double().eval()
+    image = 0.4 + 0.2 * torch.rand(1, 3, 8, 8).double().repeat_interleave(8, 2).repeat_interleave(8, 3)
+    level = torch.tensor([120])
+    with torch.no_grad():
+        real, simulated = model.analysis(image, level, False), model.analysis(image * 255, level, True) * rm.STREAM
+        assert (real - simulated).abs().mean() < 0.03 * real.abs().mean()
+        y = real
+        real, simulated = model.synthesis(y, level, False), model.synthesis((y / rm.STREAM).round(), level, True) / 255
+        assert (real.clamp(0, 1) - simulated).abs().mean() < 0.003
+
+
+def test_grey_programs_are_the_colour_programs_on_equal_colours(packed: packed_model.PackedModel) -> None:
+    grey = np.random.default_rng(5).integers(90, 170, (64, 64, 1), dtype=np.uint8)
+    rgb = np.repeat(grey, 3, axis=2)
+    a = packed.programs["analysis_grey"].run(grey, 0, (4, 4)).astype(int)
+    b = packed.programs["analysis_rgb"].run(rgb, 0, (4, 4)).astype(int)
+    assert np.abs(a - b).mean() < 0.05 * np.abs(b).mean()
+    y = (b // 8).astype(np.int16)  # small, so that no colour saturates
+    pixels = packed.programs["synthesis_grey"].run(y, 0, (64, 64)).astype(int)
+    colour = packed.programs["synthesis_rgb"].run(y, 0, (64, 64)).astype(int)
+    assert np.abs(pixels[..., 0] - colour.mean(axis=2)).mean() < 1.5
+
+
+def test_bits_of_the_loss_are_those_of_the_range_coder() -> None:
+    rng = np.random.default_rng(1)
+    index = np.repeat(np.arange(5, 60, dtype=np.uint8), 4000)
+    sigma = rm.SIGMA_MIN * rm.SIGMA_RATIO ** index.astype(float)
+    symbols = np.rint(rng.normal(size=index.size) * sigma).astype(np.int16)
+    coded = 8 * len(rans.encode(symbols, index))
+    bits = rm.index_bits(torch.from_numpy(symbols.astype(np.float32)), torch.from_numpy(index.astype(np.float32)))
+    assert float(bits.sum()) == pytest.approx(coded, rel=0.01)
+
+
+def test_far_symbols_have_finite_rising_bits() -> None:
+    v = torch.linspace(0, 3000, 3001, requires_grad=True)
+    bits = rm.gaussian_bits(v, torch.tensor(math.log(0.11)))
+    bits.sum().backward()
+    assert torch.isfinite(bits).all()
+    assert (bits.diff() >= -1e-3).all()
+    assert torch.isfinite(v.grad).all()
+
+
+def tiny_config() -> dict:
+    return {
+        "name": "range-test-1",
+        "seed": 1,
+        "data": {"hold_out": 2, "crop": 64, "batch": 2, "share_grey": 0.5, "patches": 500},
+        "codec": {"name": "range"},
+        "networks": {**{k: list(v) if isinstance(v, tuple) else v for k, v in SMALL.items()}, "fine": 16, "latent": 24},
+        "stage": [{"steps": 3, "lr": 1e-3}, {"steps": 2, "lr": 1e-4, "quantised": True}],
+    }
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(2)
+    for i in range(4):
+        smooth = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        Image.fromarray(smooth).resize((96, 96), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_training_runs_exports_and_resumes(photos: Path, tmp_path: Path, threads: int) -> None:
+    config = tiny_config()
+    path = range_train.main(config, data=photos, out=tmp_path, threads=threads, device="cpu")
+    assert packed_model.load(path).codec == "range"
+    first = path.read_bytes()
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert sum("validation" in r for r in records) == 2
+    # A finished run has nothing left to do; the export is the same.
+    again = range_train.main(config, data=photos, out=tmp_path, threads=threads, device="cpu")
+    assert again.read_bytes() == first
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["stage"] == 2
+    model = range_train.make_model(config, range_train.Photos(photos, hold_out=2, min_size=64))
+    range_train.load_weights(model, tmp_path / "float" / "range-test-1-1.safetensors")
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(value, state["average"][key], rtol=2e-3, atol=1e-4)
+
+
+def test_training_stops_at_a_loss_that_is_not_a_number(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoilt(*args: object) -> dict[str, torch.Tensor]:
+        return {"loss": torch.tensor([math.nan], requires_grad=True)}
+
+    monkeypatch.setattr(range_train, "loss_terms", spoilt)
+    with pytest.raises(TrainingError, match="finite"):
+        range_train.main(tiny_config(), data=photos, out=tmp_path, threads=1, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": {"hold_out": 2, "crop": 100, "batch": 2, "share_grey": 0}}, "multiple of 64"),
+        ({"stage": [{"lr": 1e-3}]}, "either steps or minutes"),
+        ({"stage": [{"steps": 3}]}, "stage.lr must be"),
+    ],
+)
+def test_config_faults_are_named(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        train_config.check_range_config({**tiny_config(), **change})
