@@ -380,7 +380,7 @@ def test_compare_writes_one_self_contained_page(tmp_path: Path) -> None:
     assert shown["page"] == "a<b>.html"
     methods = {row["key"]: row for row in shown["entries"]}
     assert {"jpeg", "fastcodec-jpeg"} <= set(methods)
-    assert len(methods) + len(shown["missing"]) == 6
+    assert len(methods) + len(shown["missing"]) == 7
     assert methods["jpeg"]["bytes"] == shown["budget_bytes"] <= 1.5 * 176 * 200 / 8
     for path, row in zip(shown["files"], shown["entries"], strict=True):
         assert (tmp_path / path).stat().st_size == row["bytes"] <= shown["budget_bytes"]

@@ -5,7 +5,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +21,27 @@ import numpy as np
 import pytest
 import range_cases
 import range_payload_oracle
-from fastcodec import _api, _core, container, decode, encode, flow, info, packed_model, range_codec, rans, verify
+from fastcodec import (
+    _api,
+    _core,
+    compare,
+    container,
+    decode,
+    encode,
+    flow,
+    info,
+    packed_model,
+    range_codec,
+    rans,
+    report,
+    terminal,
+    verify,
+)
 from fastcodec.codecs import CODECS
 from fastcodec.errors import ChecksumError, Error, FormatError, LimitError, ModelError, TruncatedError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 Array = np.ndarray
 SIZES = [(1, 1), (1, 40), (33, 1), (16, 16), (17, 63), (64, 64), (65, 130)]
@@ -153,8 +174,6 @@ def test_kinds_of_images(model: packed_model.PackedModel) -> None:
 
 
 def test_metadata_batch_and_info(model: packed_model.PackedModel) -> None:
-    from PIL import Image
-
     picture = Image.fromarray(cases.image(40, 30, 3))
     picture.info["icc_profile"] = b"icc" * 9
     data = coded(picture, model, quality=33)
@@ -676,3 +695,60 @@ def test_overhead(model: packed_model.PackedModel) -> None:
     wide = np.full((512, 768, 3), 128, np.uint8)
     data = coded(wide, model)
     assert len(data) - len(stream_of(data).payload) == 28 + 7
+
+
+# ---------------------------------------------------------------- command line and benchmarks
+
+
+def command(*arguments: str, cwd: Path, models: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fastcodec", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120,
+        check=False, env={**os.environ, "FASTCODEC_MODELS": str(models)},
+    )  # fmt: skip
+
+
+def test_command_line(path: Path, tmp_path: Path) -> None:
+    Image.fromarray(cases.image(60, 80, 3)).save(tmp_path / "photo.png")
+    models = tmp_path / "models"
+    models.mkdir()
+    shutil.copy(path, models)
+    assert command("encode", "photo.png", "-c", "range", "--bpp", "1.5", cwd=tmp_path, models=models).returncode == 0
+    (shown,) = json.loads(command("info", "photo.fcd", "--json", cwd=tmp_path, models=models).stdout)
+    assert (shown["codec"], shown["model_name"], shown["networks"]) == ("range", "range-test-1", True)
+    assert shown["total_bytes"] <= 1.5 * 60 * 80 / 8
+    assert command("verify", "photo.fcd", cwd=tmp_path, models=models).returncode == 0
+    assert command("decode", "photo.fcd", "-o", "back.png", cwd=tmp_path, models=models).returncode == 0
+    assert (np.asarray(Image.open(tmp_path / "back.png")) == decode((tmp_path / "photo.fcd").read_bytes())).all()
+    named = command("encode", "photo.png", "--model", "range-test-1", "-o", "n.fcd", cwd=tmp_path, models=models)
+    assert named.returncode == 0
+    assert info((tmp_path / "n.fcd").read_bytes()).codec == "range"
+    refused = command(
+        "encode", "photo.png", "-c", "range", "--networks", "off", "-o", "x.fcd", cwd=tmp_path, models=models
+    )
+    assert (refused.returncode, "is made of networks" in refused.stderr) == (2, True)
+    lost = command("decode", "photo.fcd", "-o", "lost.png", cwd=tmp_path, models=tmp_path)
+    assert (lost.returncode, "is needed and not installed" in lost.stderr) == (3, True)
+
+
+def test_bench_rd_against_other_codecs(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.fromarray(cases.image(176, 192, 3)).save(photos / "a.png")
+    result = report.bench_rd(
+        [photos / "a.png"], tmp_path / "out", codec_names=("range", "webp"), qualities=(10, 40, 80), plot=False
+    )
+    part = result["codecs"]["range"]
+    assert set(part["curves"]) == {"fastcodec[range]", "webp"}
+    assert set(part["bd"]) == {"webp"}
+    assert part["models"] == ["range-test-1"]
+    assert "| fastcodec[range] | webp |" in (tmp_path / "out" / "rd.md").read_text(encoding="utf-8")
+    alone = report.bench_rd([photos / "a.png"], tmp_path / "alone", codec_names=("range",), qualities=(10, 80))
+    assert (alone["codecs"]["range"]["anchor"], alone["codecs"]["range"]["bd"]) == (None, {})
+    terminal.print_bd(alone)
+
+
+def test_compare_has_a_row(path: Path) -> None:
+    found = compare.compare(cases.image(176, 192, 3), "a", target_bpp=2.0)
+    (row,) = [entry for entry in found.entries if entry.key == "fastcodec-range"]
+    assert row.bytes <= found.budget_bytes
+    assert "model range-test-1" in row.settings

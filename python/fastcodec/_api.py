@@ -188,8 +188,7 @@ def _settings(
         raise ValueError(f"scale must be 'auto', 1 or 2, got {scale!r}")
     given = None if model is None else _given_model(model)
     if codec is None:
-        plain = networks == "off" or scale == 2 or subsampling != "auto" or container_name == "jpeg"
-        codec = given.codec if given is not None else "jpeg" if plain else DEFAULT
+        codec = default_codec(given, networks, scale, subsampling, container_name)
     _choice("codec", codec, tuple(CODECS))
     entry = by_name(codec)
     if entry.kind != "range":  # which says itself that it needs a model
@@ -208,6 +207,14 @@ def _settings(
         entry, _model(given, codec, networks), networks, None if isinstance(scale, str) else scale,
         subsampling, container_name, options, _threads(threads),
     )  # fmt: skip
+
+
+def default_codec(model: Any, networks: str, scale: int | str, subsampling: str, container_name: str) -> str:
+    """The codec of an encode that names none: see encode."""
+    if model is not None:
+        return _given_model(model).codec
+    plain = networks == "off" or scale in (2, "2") or subsampling != "auto" or container_name == "jpeg"
+    return "jpeg" if plain else DEFAULT
 
 
 def _given_model(model: Any) -> PackedModel:

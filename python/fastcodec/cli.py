@@ -28,8 +28,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import fastcodec
-from fastcodec import images, machine, report, terminal
-from fastcodec.codecs import CODECS
+from fastcodec import _api, images, machine, report, terminal
+from fastcodec.codecs import CODECS, DEFAULT
 from fastcodec.terminal import MISSING, OK, SYSTEM, USAGE, Json, fail
 
 _EXIT_CODES = "Exit codes: 0 done, 1 bad data, 2 wrong usage, 3 optional part missing, 4 system error, 130 interrupted."
@@ -118,9 +118,11 @@ def encode(
     inputs: Inputs,
     output: Output = None,
     output_dir: Folder = None,
-    codec: Annotated[str, _choice(*CODECS, short="-c", flag="--codec", help="Inner codec.")] = "jpeg",
+    codec: Annotated[
+        str | None, _choice(*CODECS, short="-c", flag="--codec", help=f"Default: {DEFAULT}, or that of --model.")
+    ] = None,
     quality: Annotated[
-        int | None, typer.Option("-q", "--quality", min=1, max=100, help="1..100; 75 when no target is given.")
+        int | None, typer.Option("-q", "--quality", min=1, max=100, help="1..100; 75 (range: 60) without a target.")
     ] = None,
     target_bytes: Annotated[int | None, typer.Option("--bytes", min=1, help="Largest file in bytes.")] = None,
     bpp: Annotated[float | None, typer.Option(min=0.0, help="Largest file in bits per pixel.")] = None,
@@ -147,9 +149,14 @@ def encode(
             fail(USAGE, f"{flag} must be a number above 0, got {value}")
     if scale == "2" and networks == "off":
         fail(USAGE, "--scale 2 needs the networks; drop --networks off")
+    codec = codec or _api.default_codec(model, networks, scale, subsampling, container)
     if container == "jpeg" and (codec != "jpeg" or scale == "2"):
         fail(USAGE, "--container jpeg goes with --codec jpeg at full scale")
-    entry = terminal.need_codec(codec)
+    entry = CODECS[codec]
+    if model is None or entry.kind == "image":
+        terminal.need_codec(codec)
+    if entry.kind == "range" and (networks == "off" or scale == "2"):
+        fail(USAGE, "--codec range is made of networks and has one size; drop --networks off and --scale 2")
     options = _codec_options(codec_option or [])
     try:
         entry.check_options(subsampling, options)
@@ -173,13 +180,13 @@ def encode(
         terminal.write(target, data)
         return report.info_json(data)
 
-    def has_model(codec: str) -> bool:
+    def has_model() -> bool:
         from fastcodec import packed_model
 
         return model is not None or packed_model.default_for(codec) is not None
 
     def line(row: Json) -> str:
-        why = "" if row["networks"] or networks == "off" or has_model(codec) else f" (no model for {codec})"
+        why = "" if row["networks"] or networks == "off" or has_model() else f" (no model for {codec})"
         return f"{row['total_bytes']:,} bytes, {row['bpp']:.3f} bpp, networks {'on' if row['networks'] else 'off'}{why}"
 
     terminal.each(
@@ -262,7 +269,7 @@ def _region(text: str | None) -> tuple[int, int, int, int] | None:
 def _need_codec_of(data: bytes) -> None:
     """Failure (an optional part is missing) when the stream's codec is known but not installed."""
     name = fastcodec.info(data).codec
-    if name in CODECS:
+    if name in CODECS and CODECS[name].kind == "image":  # decoding says which model is missing
         terminal.need_codec(name)
 
 

@@ -25,8 +25,11 @@ from fastcodec.codecs import by_name
 
 #: Rows of the table: bare codecs first, then fastcodec around some of them.
 BARE = ("jpeg", "webp", "avif", "jpeg2000")
-WRAPPED = ("jpeg", "avif")
-TITLES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jpeg2000": "JPEG 2000", "heic": "HEIC", "jxl": "JPEG XL"}
+WRAPPED = ("jpeg", "avif", "range")
+TITLES = {
+    "jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jpeg2000": "JPEG 2000", "heic": "HEIC", "jxl": "JPEG XL",
+    "range": "range",
+}  # fmt: skip
 #: Larger images are shown as a crop from the middle, so that the page stays a few megabytes.
 SHOWN_SIZE = (1600, 1200)
 DEFAULT_BPP = 0.3
@@ -191,6 +194,8 @@ def _wrapped_entry(image: metrics.Image, codec: str, title: str, budget: int, th
 
 def _describe(info: Any) -> str:
     """A stream's choices in words."""
+    if info.codec == "range":
+        return f"level {info.level}, model {info.model_name}"
     size = "half size" if info.scale == 2 else "full size"
     return f"quality {info.quality}, {size}, networks {'on' if info.networks else 'off'}"
 

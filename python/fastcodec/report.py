@@ -18,7 +18,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,7 +29,7 @@ from PIL import Image
 
 import fastcodec
 from fastcodec import machine, matched, metrics, report_page
-from fastcodec.codecs import by_name
+from fastcodec.codecs import CODECS, by_name
 from fastcodec.images import read
 
 #: Rates in bits per pixel over which the headline BD-rate is taken (see `metrics.bd_interval`).
@@ -98,8 +98,10 @@ def methods_for(codec: str) -> list[Method]:
     """The bare settings of a codec and fastcodec around it, in the order of the report.
 
     JPEG is measured with progressive scans (what fastcodec writes) and with one sequential scan,
-    which is smaller at low rates.
+    which is smaller at low rates. Codec range is nothing but fastcodec.
     """
+    if by_name(codec).kind == "range":
+        return [Method(codec, True)]
     settings = by_name(codec).subsamplings if codec in CHROMA_CHOICE else ("auto",)
     scans = (False, True) if codec == "jpeg" else (False,)
     bare = [Method(codec, False, setting, sequential) for sequential in scans for setting in settings]
@@ -254,7 +256,7 @@ def bench_rd(
         "threads": threads,
         "grey": grey,
         "metrics": list(METRICS),
-        "codecs": {codec: summary([result for result in results if result["codec"] == codec]) for codec in codec_names},
+        "codecs": {codec: summary(_with_rivals(codec, results)) for codec in codec_names},
         "images": results,
     }
     machine.write_text(out / "rd.json", json.dumps(report, indent=1) + "\n")
@@ -338,6 +340,21 @@ def _run_jobs(jobs: Sequence[_Job], processes: int) -> Iterator[Json]:
                 future.cancel()
 
 
+def _with_rivals(codec: str, results: Sequence[Json]) -> list[Json]:
+    """The results of a codec; those of range, which has no bare files, with the bare files of all others measured."""
+    own = [result for result in results if result["codec"] == codec]
+    if by_name(codec).kind == "image":
+        return own
+    rivals = [result for result in results if by_name(result["codec"]).kind == "image"]
+    return [
+        {**result, "points": [*result["points"], *(
+            point for rival in rivals if rival["image"] == result["image"]
+            for point in rival["points"] if "stream" not in point
+        )]}
+        for result in own
+    ]  # fmt: skip
+
+
 def summary(results: Sequence[Json]) -> Json:
     """Mean curves of one codec over its images, and BD-rates of fastcodec against the bare codec.
 
@@ -359,14 +376,14 @@ def summary(results: Sequence[Json]) -> Json:
             mean["half_scale"] = float(np.mean([stream["scale"] == 2 for stream in streams]))
         curves.setdefault(point["method"], []).append(mean)
     wrapped = Method(codec, True).label
-    anchors = _anchors(codec)
+    anchors = _anchors(codec, curves)
     deltas: Json = {}
     for anchor, labels in anchors.items():
         bare = [curves[label] for label in labels]
         deltas[anchor] = {name: _delta(bare, curves[wrapped], name) for name in METRICS}
         deltas[anchor]["per_image_psnr_rgb"] = _per_image(results, labels, wrapped)
     return {
-        "anchor": next(iter(anchors)),
+        "anchor": next(iter(anchors), None),
         "models": sorted(row["name"] for row in machine.models() if row["codec"] == codec),
         "curves": curves,
         "bd": deltas,
@@ -374,8 +391,15 @@ def summary(results: Sequence[Json]) -> Json:
     }
 
 
-def _anchors(codec: str) -> dict[str, list[str]]:
-    """What fastcodec is compared with: name -> labels of bare curves; the first is the headline."""
+def _anchors(codec: str, measured: Iterable[str]) -> dict[str, list[str]]:
+    """What fastcodec is compared with: name -> labels of bare curves; the first is the headline.
+
+    For range these are the headlines of the other codecs among the `measured` curves.
+    """
+    if by_name(codec).kind == "range":
+        each = [_anchors(other.name, ()) for other in CODECS.values() if other.kind == "image"]
+        found = dict(next(iter(anchors.items())) for anchors in each)
+        return {name: labels for name, labels in found.items() if set(labels) <= set(measured)}
     bare = [method for method in methods_for(codec) if not method.wrapped]
     usual = [method.label for method in bare if not method.sequential]
     found = {"best of " + ", ".join(usual): usual} if len(usual) > 1 else {}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastcodec import machine, matched
+from fastcodec.codecs import by_name
 
 Json = dict[str, Any]
 
@@ -45,7 +46,7 @@ def markdown(report: Json) -> str:
             lines.append(f"| fastcodec[{codec}] | {anchor} | " + " | ".join(cells) + " |")
     lines += ["", "## At the same bytes", "", _MATCHED.format(high=high), ""]
     lines += matched.table(
-        {codec: part["matched"] for codec, part in report["codecs"].items()},
+        {codec: part["matched"] for codec, part in report["codecs"].items() if by_name(codec).kind == "image"},
         lambda codec: bool(report["codecs"][codec]["models"]),
     )
     for codec, part in report["codecs"].items():
@@ -100,7 +101,7 @@ def draw(report: Json, path: Path) -> None:
                 zorder=3 if wrapped else 2,
                 label=label,
             )
-        headline = part["bd"][part["anchor"]]["psnr_rgb"]
+        headline = part["bd"][part["anchor"]]["psnr_rgb"] if part["anchor"] else None
         title = codec if headline is None else f"{codec}: BD-rate {headline['bd_rate']:+.1f} %"
         axes.set(
             xlabel="bits per pixel", ylabel="PSNR over RGB (dB)", title=title, xlim=(0, 1.25 * report["rates_bpp"][1])
