@@ -134,6 +134,16 @@ def test_bench_of_the_luma(folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "points" / "colour.png.jpeg.grey.json").exists()
 
 
+def test_bench_of_a_named_model(folder: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"qualities": (20, 60), "plot": False}
+    result = report.bench_rd([folder / "grey.png"], tmp_path, model="jpeg-fast-1", **options)
+    assert result["codecs"]["jpeg"]["models"] == ["jpeg-fast-1"]
+    with pytest.raises(ValueError, match="is for codec jpeg, got webp"):
+        report.bench_rd([folder / "grey.png"], tmp_path, codec_names=["webp"], model="jpeg-fast-1", **options)
+    with pytest.raises(fastcodec.ModelError, match="no model named"):
+        report.bench_rd([folder / "grey.png"], tmp_path, model="jpeg-none", **options)
+
+
 def test_the_best_anchor_is_never_weaker_than_its_members(measured: tuple[Path, dict[str, Any]]) -> None:
     part = measured[1]["codecs"]["jpeg"]
     assert part["anchor"] == "best of jpeg 4:2:0, jpeg 4:4:4"

@@ -47,19 +47,22 @@ def remembering(codec: Codec) -> Codec:
 
 
 def points(
-    image: metrics.Image, codec: str, measured: Sequence[Json], folder: Path, *, max_bpp: float, threads: int | None
-) -> list[Json]:
+    image: metrics.Image, codec: str, measured: Sequence[Json], folder: Path, *, max_bpp: float, threads: int | None,
+    model: str | None = None,
+) -> list[Json]:  # fmt: skip
     """fastcodec's stream at the bytes of each of `budgets`, written into `folder`, read back and decoded.
 
     Args:
         image: uint8 (h, w, 1 or 3).
         measured: points of `report.measure` for this image and codec.
+        model: name of the packed model; None: the codec's default.
 
     Returns:
         For each budget {"method", "quality", "budget", "bpp", "psnr_rgb", "ssim"} of the bare file and "bytes",
         "gain_db", "gain_ssim", "networks", "scale" of the stream; "reason" instead where no stream is small enough.
     """
-    settings = flow.Settings(remembering(by_name(codec)), packed_model.default_for(codec), threads=threads)
+    chosen = packed_model.default_for(codec) if model is None else packed_model.by_name(model)
+    settings = flow.Settings(remembering(by_name(codec)), chosen, threads=threads)
     path, rows = folder / "matched.fcd", []
     for bare in budgets(measured, max_bpp):
         row: Json = {"budget": bare["bytes"], **{k: bare[k] for k in ("method", "quality", "bpp", "psnr_rgb", "ssim")}}

@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 
 import fastcodec
-from fastcodec import machine, matched, metrics, report_page
+from fastcodec import machine, matched, metrics, packed_model, report_page
 from fastcodec.codecs import CODECS, by_name
 from fastcodec.images import read
 
@@ -46,7 +46,7 @@ CHROMA_CHOICE = ("jpeg", "avif", "heic")
 #: What is measured. The first is the headline.
 METRICS = ("psnr_rgb", "psnr_luma", "ssim", "ms_ssim")
 IMAGE_SUFFIXES = (".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
-_POINT_FORMAT = 2
+_POINT_FORMAT = 3
 
 Json = dict[str, Any]
 
@@ -62,6 +62,7 @@ class Method:
     wrapped: bool
     subsampling: str = "auto"
     sequential: bool = False
+    model: str | None = None
 
     @property
     def label(self) -> str:
@@ -72,7 +73,7 @@ class Method:
 
     def encode(self, image: metrics.Image, quality: int, threads: int | None) -> bytes:
         if self.wrapped:
-            return encode_one(image, codec=self.codec, quality=quality, threads=threads)
+            return encode_one(image, codec=self.codec, quality=quality, model=self.model, threads=threads)
         if self.sequential:
             buffer = io.BytesIO()
             picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
@@ -94,18 +95,18 @@ def encode_one(image: Any, **options: Any) -> bytes:
     return data
 
 
-def methods_for(codec: str) -> list[Method]:
-    """The bare settings of a codec and fastcodec around it, in the order of the report.
+def methods_for(codec: str, model: str | None = None) -> list[Method]:
+    """The bare settings of a codec and fastcodec around it (with a model of that name), in the order of the report.
 
     JPEG is measured with progressive scans (what fastcodec writes) and with one sequential scan,
     which is smaller at low rates. Codec range is nothing but fastcodec.
     """
     if by_name(codec).kind == "range":
-        return [Method(codec, True)]
+        return [Method(codec, True, model=model)]
     settings = by_name(codec).subsamplings if codec in CHROMA_CHOICE else ("auto",)
     scans = (False, True) if codec == "jpeg" else (False,)
     bare = [Method(codec, False, setting, sequential) for sequential in scans for setting in settings]
-    return [*bare, Method(codec, True)]
+    return [*bare, Method(codec, True, model=model)]
 
 
 def quality_of(image: metrics.Image, decoded: metrics.Image) -> dict[str, float | None]:
@@ -198,6 +199,7 @@ def bench_rd(
     fresh: bool = False,
     plot: bool = True,
     grey: bool = False,
+    model: str | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Json:
     """Measures rate-distortion curves and writes rd.json, rd.md and rd.png into `out`.
@@ -216,6 +218,7 @@ def bench_rd(
         fresh: measure again what is already there.
         plot: draw rd.png.
         grey: measure the images' luma (Pillow's L) instead of their colours.
+        model: name of the packed model to use for the one codec of `codec_names`; None: each codec's default.
         progress: called as progress(done, total, name) at the start and after each job.
 
     Returns:
@@ -225,7 +228,12 @@ def bench_rd(
         ImportError: plot without matplotlib; the message names the extra.
         ValueError: no images, or two images of one name.
         fastcodec.CodecError: a codec is not installed here.
+        fastcodec.ModelError: there is no model of that name.
     """
+    if model is not None and {packed_model.by_name(model).codec} != set(codec_names):
+        raise ValueError(
+            f"model {model} is for codec {packed_model.by_name(model).codec}, got {', '.join(codec_names)}"
+        )
     if plot and importlib.util.find_spec("matplotlib") is None:
         raise ImportError("matplotlib is not installed; run: pip install 'fastcodec[bench]', or use --no-plot")
     if not images:
@@ -236,7 +244,16 @@ def bench_rd(
     points = out / "points"
     points.mkdir(parents=True, exist_ok=True)
     jobs = [
-        _Job(path, codec, tuple(qualities or QUALITIES.get(codec, DEFAULT_QUALITIES)), points, threads, fresh, grey)
+        _Job(
+            path,
+            codec,
+            tuple(qualities or QUALITIES.get(codec, DEFAULT_QUALITIES)),
+            points,
+            threads,
+            fresh,
+            grey,
+            model,
+        )
         for codec in codec_names
         for path in images
     ]
@@ -275,6 +292,7 @@ class _Job:
     threads: int | None
     fresh: bool
     grey: bool = False
+    model: str | None = None
 
     @property
     def kept(self) -> Path:
@@ -288,6 +306,7 @@ class _Job:
             "methods": [method.label for method in methods_for(self.codec)],
             "qualities": self.qualities,
             "grey": self.grey,
+            "model": self.model,
             "threads": self.threads,
             "versions": machine.versions(),
             "models": sorted(row["id"] for row in machine.models() if row["codec"] == self.codec),
@@ -308,14 +327,17 @@ class _Job:
         with tempfile.TemporaryDirectory() as folder:
             measured = [
                 measure(image, method, quality, Path(folder), self.threads)
-                for method in methods_for(self.codec)
+                for method in methods_for(self.codec, self.model)
                 for quality in self.qualities
             ]
-            rows = matched.points(image, self.codec, measured, Path(folder), max_bpp=RATES[1], threads=self.threads)
+            rows = matched.points(
+                image, self.codec, measured, Path(folder), max_bpp=RATES[1], threads=self.threads, model=self.model
+            )
         result = {
             "key": key,
             "image": self.path.name,
             "codec": self.codec,
+            "model": self.model or (default.name if (default := packed_model.default_for(self.codec)) else None),
             "width": image.shape[1],
             "height": image.shape[0],
             "points": plain(measured),
@@ -384,7 +406,7 @@ def summary(results: Sequence[Json]) -> Json:
         deltas[anchor]["per_image_psnr_rgb"] = _per_image(results, labels, wrapped)
     return {
         "anchor": next(iter(anchors), None),
-        "models": sorted(row["name"] for row in machine.models() if row["codec"] == codec),
+        "models": sorted({name for result in results if (name := result["model"])}),
         "curves": curves,
         "bd": deltas,
         "matched": matched.summary(results),
