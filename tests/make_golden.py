@@ -16,13 +16,15 @@ import io
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cases
 import fastcodec
 import numpy as np
-from fastcodec import container
+import range_cases
+from fastcodec import container, packed_model
 from fastcodec._core import crc32c
 from fastcodec.codecs import CODECS
 from PIL import Image
@@ -31,6 +33,8 @@ from test_codecs import picture
 GOLDEN = Path(__file__).parent / "golden"
 MODELS = GOLDEN / "models"
 MODEL = MODELS / "jpeg-golden.safetensors"
+RANGE_MODEL = MODELS / "range-golden.safetensors"
+RANGE_SHIPPED = ("range-fast-1",)  # those that are installed get streams
 HASHES = GOLDEN / "hashes.json"
 ERRORS = GOLDEN / "bad" / "errors.json"
 EXIF = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
@@ -60,6 +64,10 @@ def untrimmed(x: np.ndarray) -> bytes:
     return container.write_fcd(container.Header(x.shape[1], x.shape[0], 3, jpeg.id, 75, crc), file, None, {})
 
 
+def installed(name: str) -> bool:
+    return any(model.name == name for model in packed_model.installed().values())
+
+
 def good() -> dict[str, Callable[[], bytes]]:
     """File name to how it is made."""
     rgb, grey = picture(47, 61, 3), picture(47, 61, 1)
@@ -80,9 +88,23 @@ def good() -> dict[str, Callable[[], bytes]]:
         if codec.kind == "image"
         for kind, x in (("rgb", rgb), ("grey", grey))
     }
+    tiled = np.dstack([picture(70, 140, 3), (picture(70, 140, 1) > 150) * np.uint8(255)])
+    ours = {
+        f"range_{name}_{kind}.fcd": lambda name=name, x=x, options=options: encode(
+            x, model=RANGE_MODEL if name == "golden" else name.replace("_", "-"), **options
+        )
+        for name in ("golden", *(n.replace("-", "_") for n in RANGE_SHIPPED if installed(n)))
+        for kind, x, options in (
+            ("rgb", rgb, {"quality": 100}),
+            ("grey", grey, {"quality": 60}),
+            ("bytes", rgb, {"target_bytes": 125}),
+            ("tiles_alpha", tiled, {"quality": 50, "codec_options": {"tile": 64}}),
+        )
+    }
     return (
         streams
         | shipped
+        | ours
         | {
             "jpeg_444.fcd": lambda: encode(rgb, quality=80, subsampling="4:4:4", networks="off"),
             "jpeg_untrimmed.fcd": lambda: untrimmed(rgb),
@@ -114,6 +136,13 @@ def _patched(name: str, at: int, value: int, header_bytes: int) -> bytes:
     return bytes(data)
 
 
+def _range(kind: str, change: Callable[[bytes], bytes] = bytes, **fields: Any) -> bytes:
+    """A golden stream of codec range with another payload or header fields, and right checksums."""
+    found = container.read((GOLDEN / f"range_golden_{kind}.fcd").read_bytes(), fastcodec.Limits())
+    alpha = None if found.alpha is None else bytes(found.alpha)
+    return container.write_fcd(replace(found.header, **fields), change(bytes(found.payload)), alpha, {})
+
+
 def bad() -> dict[str, tuple[str, Callable[[], bytes]]]:
     """File name to the error it must give, and how it is made from the good ones."""
     file = CODECS["jpeg"].encode(picture(8, 9, 3), 50)
@@ -141,6 +170,18 @@ def bad() -> dict[str, tuple[str, Callable[[], bytes]]]:
         "other_pixels.fcd": ("ChecksumError", lambda: _fcd(file)),
         "no_payload.fcd": ("CodecError", lambda: _fcd()),
         "too_many_pixels.fcd": ("LimitError", lambda: _fcd(file, width=1 << 20, height=1 << 20)),
+        "range_other_check.fcd": ("ChecksumError", lambda: _range("grey", inner_crc=1)),
+        "range_other_check_of_a_tile.fcd": (
+            "ChecksumError",
+            lambda: _range("tiles_alpha", lambda p: p[:14] + bytes((p[14] ^ 1,)) + p[15:]),
+        ),
+        "range_no_model.fcd": ("FormatError", lambda: _range("grey", networks=None)),
+        "range_no_tile_side.fcd": ("FormatError", lambda: _range("grey", lambda p: b"\0" + p[1:])),
+        "range_empty.fcd": ("TruncatedError", lambda: _range("grey", lambda p: b"")),
+        "range_cut.fcd": ("FormatError", lambda: _range("grey", lambda p: p[:-1])),
+        "range_longer.fcd": ("FormatError", lambda: _range("grey", lambda p: p + b"\0")),
+        "range_a_tile_too_few.fcd": ("FormatError", lambda: _range("tiles_alpha", lambda p: p[:1] + p[2:])),
+        "range_other_size.fcd": ("FormatError", lambda: _range("grey", width=65)),
         "plain_cut.jpg": ("TruncatedError", lambda: plain()[:-10]),
         "plain_changed_scan.jpg": ("ChecksumError", lambda: plain()[:-30] + bytes((plain()[-30] ^ 1,)) + plain()[-29:]),
         "plain_changed_exif.jpg": ("ChecksumError", lambda: plain().replace(b"icciccicc", b"iccIccicc")),
@@ -158,6 +199,10 @@ def main() -> None:
             folder.mkdir(parents=True, exist_ok=True)
         if not MODEL.exists():
             cases.write_model(MODEL, variant="golden", width=4, blocks=1, levels=(20, 40, 80))
+        if not RANGE_MODEL.exists():
+            range_cases.write(
+                RANGE_MODEL, name="range-golden", variant="golden", latent=8, hyper=2, features=4, levels=5
+            )
     hashes = json.loads(HASHES.read_text()) if HASHES.exists() else {}
     for name, make in good().items():
         if (GOLDEN / name).exists():
