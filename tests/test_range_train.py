@@ -33,7 +33,7 @@ SMALL = {
 def fresh_model() -> rm.RangeModel:
     torch.manual_seed(3)
     ramps = torch.rand(400, 3, 1, 1) + 0.1 * torch.randn(400, 3, 16, 16).cumsum(2).cumsum(3) / 8
-    return rm.RangeModel(rm.principal_components(ramps, 16, 24), **SMALL)
+    return rm.RangeModel(rm.principal_components(ramps, 24), **SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -94,23 +94,23 @@ def test_integers_are_close_to_the_float_networks() -> None:
     image = 0.4 + 0.2 * torch.rand(1, 3, 8, 8).double().repeat_interleave(8, 2).repeat_interleave(8, 3)
     level = torch.tensor([120])
     with torch.no_grad():
-        real, simulated = model.analysis(image, level, False), model.analysis(image * 255, level, True) * rm.STREAM
+        real, simulated = model.analysis(image, level, False), model.analysis(image * 255, level, True) * rm.COARSE
         assert (real - simulated).abs().mean() < 0.03 * real.abs().mean()
         y = real
-        real, simulated = model.synthesis(y, level, False), model.synthesis((y / rm.STREAM).round(), level, True) / 255
+        real, simulated = model.synthesis(y, level, False), model.synthesis((y / rm.COARSE).round(), level, True) / 255
         assert (real.clamp(0, 1) - simulated).abs().mean() < 0.003
 
 
 def test_grey_programs_are_the_colour_programs_on_equal_colours(packed: packed_model.PackedModel) -> None:
-    grey = np.random.default_rng(5).integers(90, 170, (64, 64, 1), dtype=np.uint8)
-    rgb = np.repeat(grey, 3, axis=2)
-    a = packed.programs["analysis_grey"].run(grey, 0, (4, 4)).astype(int)
-    b = packed.programs["analysis_rgb"].run(rgb, 0, (4, 4)).astype(int)
-    assert np.abs(a - b).mean() < 0.05 * np.abs(b).mean()
-    y = (b // 8).astype(np.int16)  # small, so that no colour saturates
-    pixels = packed.programs["synthesis_grey"].run(y, 0, (64, 64)).astype(int)
-    colour = packed.programs["synthesis_rgb"].run(y, 0, (64, 64)).astype(int)
-    assert np.abs(pixels[..., 0] - colour.mean(axis=2)).mean() < 1.5
+    grey = np.random.default_rng(5).integers(0, 256, (64, 64, 1), dtype=np.uint8)
+    y = packed.programs["analysis_rgb"].run(np.repeat(grey, 3, axis=2), 0, (4, 4))
+    np.testing.assert_array_equal(packed.programs["analysis_grey"].run(grey, 0, (4, 4)), y)
+    pixels = packed.programs["synthesis_grey"].run(y // 8, 0, (64, 64)).astype(int)
+    colour = packed.programs["synthesis_rgb"].run(y // 8, 0, (64, 64)).astype(int)
+    inside = ((colour > 0) & (colour < 255)).all(axis=2)
+    assert inside.mean() > 0.5
+    mean = colour @ [42, 44, 42] / 128
+    assert np.abs(pixels[..., 0] - mean)[inside].max() <= 1.1
 
 
 def test_bits_of_the_loss_are_those_of_the_range_coder() -> None:
@@ -138,7 +138,7 @@ def tiny_config() -> dict:
         "seed": 1,
         "data": {"hold_out": 2, "crop": 64, "batch": 2, "share_grey": 0.5, "patches": 500},
         "codec": {"name": "range"},
-        "networks": {**{k: list(v) if isinstance(v, tuple) else v for k, v in SMALL.items()}, "fine": 16, "latent": 24},
+        "networks": {**{k: list(v) if isinstance(v, tuple) else v for k, v in SMALL.items()}, "latent": 24},
         "stage": [{"steps": 3, "lr": 1e-3}, {"steps": 2, "lr": 1e-4, "quantised": True}],
     }
 

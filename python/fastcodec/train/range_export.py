@@ -42,6 +42,21 @@ class Packer:
         self.tensors[f"{name}.b"] = torch.full((1, mult.shape[1]), 1 << 15, dtype=torch.int32)
         return self.op("scale", value, mult=f"{name}.m", bias=f"{name}.b", type=kind)
 
+    def affine(self, name: str, channels: int, factor: float, addition: float, value: str, kind: str) -> str:
+        """factor * x + addition for all channels alike, rounded."""
+        self.tensors[f"{name}.m"] = torch.full((1, channels), round(factor * 65536), dtype=torch.int32)
+        self.tensors[f"{name}.b"] = torch.full((1, channels), round(addition * 65536) + (1 << 15), dtype=torch.int32)
+        return self.op("scale", value, mult=f"{name}.m", bias=f"{name}.b", type=kind)
+
+    def exact_conv(self, name: str, weight: Tensor, mult: int, bias: int, value: str, kind: str) -> str:
+        """1x1 convolution given by its integers: weight [O, I], the same multiplier and bias for all outputs."""
+        outputs = weight.shape[0]
+        self.tensors[f"{name}.w"] = weight.to(torch.int8)[:, None, None, :].contiguous()
+        self.tensors[f"{name}.m"] = torch.full((1, outputs), mult, dtype=torch.int32)
+        self.tensors[f"{name}.b"] = torch.full((1, outputs), bias, dtype=torch.int32)
+        names = {"weight": f"{name}.w", "bias": f"{name}.b", "mult": f"{name}.m"}
+        return self.op("conv", value, **names, stride=1, type=kind)
+
     def shuffle(self, kind: str, value: str, times: int = 1) -> str:
         for _ in range(times):
             value = self.op(kind, value, factor=2)
@@ -67,24 +82,6 @@ def _stream(channels: int) -> dict[str, Any]:
     return {"x": {"channels": channels, "type": "i16"}}
 
 
-def grey_head(head: rm.Conv) -> rm.Conv:
-    """The first layer for three equal colours: their weights summed."""
-    new = copy.deepcopy(head)
-    w = head.weight.detach()
-    new.weight = nn.Parameter(w.reshape(w.shape[0], 3, -1, 1, 1).sum(1))
-    return new
-
-
-def grey_tail(tail: rm.Conv) -> rm.Conv:
-    """The last layer, averaged over the colours."""
-    new = copy.deepcopy(tail)
-    w = tail.weight.detach()
-    new.weight = nn.Parameter(w.reshape(3, -1, *w.shape[1:]).mean(0))
-    new.bias = nn.Parameter(tail.bias.detach().reshape(3, -1).mean(0))
-    new.out_scale = tail.out_scale.reshape(3, -1)[0].clone()
-    return new
-
-
 @torch.no_grad()
 def export(model: rm.RangeModel, config: dict[str, Any], path: Path, card: dict[str, Any] | None = None) -> None:
     """Write the packed model. Raises ModelError if the engine would not take it."""
@@ -93,19 +90,19 @@ def export(model: rm.RangeModel, config: dict[str, Any], path: Path, card: dict[
     a, s = model.analysis, model.synthesis
     latent = a.down.weight.shape[0]
     for colours, suffix in ((3, "rgb"), (1, "grey")):
-        grey = colours == 1
-        head, tail = (grey_head(a.head), grey_tail(s.tail)) if grey else (a.head, s.tail)
-        mark = ".grey" if grey else ""
-        x = p.shuffle("pixel_unshuffle", "image", 3)
-        x = p.blocks("analysis.fine", a.fine, p.conv(f"analysis.head{mark}", head, x))
-        x = p.conv("analysis.down", a.down, p.shuffle("pixel_unshuffle", x))
-        p.blocks("analysis.coarse", a.coarse, x)
+        x = "image"
+        if colours == 1:  # the same networks: three equal colours in, their mean out
+            x = p.exact_conv("grey.in", torch.full((3, 1), 4), 1 << 30, 0, x, "u8")
+        x = p.affine("centre", 192, 16.0, -2040.0, p.shuffle("pixel_unshuffle", x, 3), "i16")
+        x = p.shuffle("pixel_unshuffle", p.blocks("analysis.fine", a.fine, x))
+        p.blocks("analysis.coarse", a.coarse, p.conv("analysis.down", a.down, x))
         p.finish(f"analysis_{suffix}", {"image": colours})
         x = p.blocks("synthesis.coarse", s.coarse, "x")
         x = p.shuffle("pixel_shuffle", p.conv("synthesis.up", s.up, x))
-        x = p.conv(f"synthesis.tail{mark}", tail, p.blocks("synthesis.fine", s.fine, x))
-        x = p.shuffle("pixel_shuffle", x, 3)
-        p.scale(f"synthesis.pixels{mark}", torch.full((1, colours), 2.0**12), x, "u8")
+        x = p.shuffle("pixel_shuffle", p.blocks("synthesis.fine", s.fine, x), 3)
+        if colours == 1:
+            x = p.exact_conv("grey.out", torch.tensor([[42, 44, 42]]), round(2**32 / 128), 64, x, "i16")
+        p.affine(f"pixels.{colours}", colours, 1 / 16, 127.5, x, "u8")
         p.finish(f"synthesis_{suffix}", _stream(latent))
     ha, hs = model.hyper_analysis, model.hyper_synthesis
     x = p.conv("hyper_analysis.enter", ha.enter, p.scale("hyper_analysis.scale", ha.scale.integer_mult(), "x"))

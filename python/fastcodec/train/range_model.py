@@ -7,13 +7,13 @@ gains for all rates in one model (Cui et al. 2021, arXiv 2003.02012) and one che
 context in which both halves of the channels take turns (after He et al. 2021, arXiv 2103.15306,
 and Li et al. 2023, arXiv 2302.14402). docs/range_codec.md has the drawing.
 
-Both transforms are a linear lapped-free transform that training starts from (principal components
-of 8x8, then 16x16 blocks) plus residual branches whose last layer starts at zero: a model is a
-usable codec from its first step.
+Both transforms are a linear transform of 16x16 blocks that training starts from (principal
+components), with residual branches on the pixels of 8x8 blocks (1/8 of the sides) and on the
+coefficients (1/16), whose last layer starts at zero: a model is a usable codec from its first step.
 
-Quantities are real: images in 0..1, streams in units of an orthonormal transform of such images.
-The integer network has fixed steps (`STREAM`, `OPERAND`, `HIDDEN`), and the float network clamps
-where the integer one saturates, so that nothing needs calibrating. `simulate=True` computes with
+Quantities are real: pixels in 0..1, coefficients of an orthonormal transform of them. The integer
+network has fixed steps (`FINE`, `COARSE`, `OPERAND`, `HIDDEN`), and the float network clamps where
+the integer one saturates, so that nothing needs calibrating. `simulate=True` computes with
 the integers themselves (as floats, straight-through gradients); in float64 that is exact.
 """
 
@@ -29,8 +29,9 @@ from torch import Tensor
 
 from .layers import PIXEL_STEP, RESIDUAL_STEP, round_ste
 
-STREAM = 1 / (8 * 255)  # int16 residual streams: 1/8 grey level of an orthonormal transform
-OPERAND = 1 / 16  # int8 inputs of the branches, normalised to a spread of about 1
+FINE = RESIDUAL_STEP  # int16 stream at 1/8: 1/16 grey level
+COARSE = 1 / (8 * 255)  # int16 stream at 1/16: 1/8 grey level, of coefficients
+OPERAND = 1 / 16  # int8 inputs of the branches, normalised to -8..8
 HIDDEN = 1 / 32  # uint8 activations behind a ReLU
 SYMBOL = 1 / 16  # means of the latent, in symbols
 LEVELS = 199
@@ -79,14 +80,14 @@ def _floor_ste(x: Tensor) -> Tensor:
 
 
 class Scale(nn.Module):
-    """Requantisation x -> x * norm as int8 operand: normalises each channel of a stream.
+    """Requantisation x -> x / unit as int8 operand: normalises each channel of a stream.
 
     `in_step` is the real value of one integer step of the input.
     """
 
-    def __init__(self, spread: Tensor, in_step: float = STREAM) -> None:
+    def __init__(self, unit: Tensor, in_step: float = COARSE) -> None:
         super().__init__()
-        self.log_norm = nn.Parameter(-torch.log(spread))
+        self.log_norm = nn.Parameter(-torch.log(unit))
         self.in_step = in_step
 
     def norm(self) -> Tensor:
@@ -157,7 +158,9 @@ class Conv(nn.Module):
         return gain, bias if self.bias_curve is None else bias + self.bias_curve()
 
     def weight_step(self) -> Tensor:
-        return self.weight.detach().abs().amax(dim=(1, 2, 3)).clamp_min(1e-9) / 127
+        """Real value of one int8 step, [O]; no sum over an int16 input can overflow 32 bits."""
+        w = self.weight.detach().abs()
+        return torch.maximum(w.amax(dim=(1, 2, 3)) / 127, w.sum(dim=(1, 2, 3)) / 60000).clamp_min(1e-9)
 
     def integer_weight(self) -> Tensor:
         return round_ste((self.weight / self.weight_step()[:, None, None, None]).clamp(-127, 127))
@@ -200,16 +203,23 @@ class Conv(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual branch on an int16 stream: normalise, 1x1, 3x3, 1x1, add."""
+    """Residual branch on an int16 stream: normalise, 1x1, 3x3, 1x1, add.
 
-    def __init__(self, spread: Tensor, hidden: int, levels: bool) -> None:
+    Args:
+        unit, out_unit: per channel, what the branch's input is divided by and its result multiplied by.
+        hidden: channels inside the branch.
+        levels: whether its first bias depends on the level.
+        step: of the stream.
+    """
+
+    def __init__(self, unit: Tensor, out_unit: Tensor, hidden: int, levels: bool, step: float) -> None:
         super().__init__()
-        c = spread.numel()
+        c = unit.numel()
         curve = Curve(torch.zeros(KNOTS, hidden)) if levels else None
-        self.scale = Scale(spread)
+        self.scale = Scale(unit, step)
         self.enter = Conv(c, hidden, in_step=OPERAND, bias_curve=curve)
         self.mix = Conv(hidden, hidden, kernel=3)
-        self.leave = Conv(hidden, c, kind="i16", out_step=STREAM, out_scale=spread)
+        self.leave = Conv(hidden, c, kind="i16", out_step=step, out_scale=out_unit)
         nn.init.zeros_(self.leave.weight)
 
     def forward(self, x: Tensor, level: Tensor, simulate: bool) -> Tensor:
@@ -217,11 +227,32 @@ class Block(nn.Module):
         return cast(Tensor, self.leave(self.mix(h, level, simulate), level, simulate, x))
 
 
-def _stream_conv(weight: Tensor, in_step: float, bias: Tensor | None = None, out_step: float = STREAM) -> Conv:
+def fine_blocks(count: int, hidden: int, levels: bool) -> nn.ModuleList:
+    """Branches on the 192 centred pixels of an 8x8 block; one operand step is one grey level."""
+    unit, out = torch.full((192,), PIXEL_STEP / OPERAND), torch.full((192,), 0.05)
+    blocks = nn.ModuleList(Block(unit, out, hidden, levels, FINE) for _ in range(count))
+    with torch.no_grad():
+        for block in blocks:
+            # Filters that see differences, not brightness.
+            w = cast(Block, block).enter.weight
+            w.sub_(w.reshape(hidden, 3, 64, 1, 1).mean(2, keepdim=True).expand(-1, -1, 64, -1, -1).reshape(w.shape))
+    return blocks
+
+
+def coarse_blocks(spread: Tensor, count: int, hidden: int, levels: bool) -> nn.ModuleList:
+    """Branches on the coefficients; `operand_unit` keeps the largest in range."""
+    out = spread.clamp(max=0.15)
+    return nn.ModuleList(Block(operand_unit(spread), out, hidden, levels, COARSE) for _ in range(count))
+
+
+def operand_unit(spread: Tensor) -> Tensor:
+    """Divisor of each coefficient: no coefficient of an image exceeds 8 * 1.8."""
+    return spread.clamp(max=1.8)
+
+
+def _stream_conv(weight: Tensor, in_step: float, out_step: float) -> Conv:
     conv = Conv(weight.shape[1], weight.shape[0], kind="i16", in_step=in_step, out_step=out_step)
     conv.weight.data = weight[:, :, None, None].clone()
-    if bias is not None:
-        conv.bias.data = bias.clone()
     return conv
 
 
@@ -236,17 +267,14 @@ class Analysis(nn.Module):
 
     def __init__(self, basis: dict[str, Tensor], hidden: tuple[int, int], blocks: tuple[int, int]) -> None:
         super().__init__()
-        fine, coarse = basis["fine"], basis["coarse"]
-        # The mean of the pixels goes into the bias: the streams are centred.
-        self.head = _stream_conv(fine, PIXEL_STEP, -fine @ basis["mean"])
-        self.fine = nn.ModuleList(Block(basis["fine_spread"], hidden[0], False) for _ in range(blocks[0]))
-        self.down = _stream_conv(coarse, STREAM)
-        self.coarse = nn.ModuleList(Block(basis["coarse_spread"], hidden[1], False) for _ in range(blocks[1]))
+        self.fine = fine_blocks(blocks[0], hidden[0], False)
+        self.down = _stream_conv(basis["rows"], FINE, COARSE)
+        self.coarse = coarse_blocks(basis["spread"], blocks[1], hidden[1], False)
 
     def forward(self, image: Tensor, level: Tensor, simulate: bool) -> Tensor:
         """Image [N,3,H,W] (sides multiples of 16) in 0..1, or in 0..255 for `simulate`."""
-        x = self.head(unshuffle8(image), level, simulate)
-        x = _run(self.fine, x, level, simulate)
+        x = unshuffle8(image)
+        x = _run(self.fine, x * 16 - 2040 if simulate else x - 0.5, level, simulate)
         x = self.down(F.pixel_unshuffle(x, 2), level, simulate)
         return _run(self.coarse, x, level, simulate)
 
@@ -256,19 +284,16 @@ class Synthesis(nn.Module):
 
     def __init__(self, basis: dict[str, Tensor], hidden: tuple[int, int], blocks: tuple[int, int]) -> None:
         super().__init__()
-        fine, coarse = basis["fine"], basis["coarse"]
-        self.coarse = nn.ModuleList(Block(basis["coarse_spread"], hidden[1], True) for _ in range(blocks[1]))
-        self.up = _stream_conv(coarse.T, STREAM)
-        self.fine = nn.ModuleList(Block(basis["fine_spread"], hidden[0], True) for _ in range(blocks[0]))
-        self.tail = _stream_conv(fine.T, STREAM, basis["mean"], RESIDUAL_STEP)
+        self.coarse = coarse_blocks(basis["spread"], blocks[1], hidden[1], True)
+        self.up = _stream_conv(basis["rows"].T, COARSE, FINE)
+        self.fine = fine_blocks(blocks[0], hidden[0], True)
 
     def forward(self, y: Tensor, level: Tensor, simulate: bool) -> Tensor:
         """Image in 0..1, not clamped; in 0..255, rounded and clamped, for `simulate`."""
         x = _run(self.coarse, y, level, simulate)
         x = F.pixel_shuffle(self.up(x, level, simulate), 2)
-        x = _run(self.fine, x, level, simulate)
-        x = shuffle8(self.tail(x, level, simulate))
-        return _floor_ste((x + 8) / 16).clamp(0, 255) if simulate else x
+        x = shuffle8(_run(self.fine, x, level, simulate))
+        return _floor_ste((x + 2040 + 8) / 16).clamp(0, 255) if simulate else x + 0.5
 
 
 def unshuffle8(x: Tensor) -> Tensor:
@@ -290,7 +315,7 @@ class HyperAnalysis(nn.Module):
     def __init__(self, spread: Tensor, width: int, channels: int) -> None:
         super().__init__()
         self.log_gain = Curve(torch.linspace(math.log(1.5), math.log(5.0), KNOTS)[:, None].repeat(1, channels))
-        self.scale = Scale(spread)
+        self.scale = Scale(operand_unit(spread))
         self.enter = Conv(spread.numel(), width, in_step=OPERAND)
         self.down1 = Conv(width, width, kernel=3, stride=2)
         self.down2 = Conv(width, width, kernel=3, stride=2)
@@ -359,7 +384,7 @@ class Prior(nn.Module):
         m = spread.numel()
         self.context = context
         self.features = Scale(torch.ones(features), OPERAND)
-        self.latents = Scale(spread) if context else None
+        self.latents = Scale(operand_unit(spread)) if context else None
         self.enter = Conv(features + m * context, width, in_step=OPERAND)
         self.mix = Conv(width, width, kernel=3) if context else None
         steps = torch.cat([torch.full((m,), SYMBOL), torch.ones(m)])
@@ -416,7 +441,7 @@ class RangeModel(nn.Module):
         lambdas: tuple[float, float] = (0.0009, 0.12),
     ) -> None:
         super().__init__()
-        spread = basis["coarse_spread"]
+        spread = basis["spread"]
         m = spread.numel()
         self.lambdas = lambdas
         log_lambda = torch.linspace(math.log(lambdas[0]), math.log(lambdas[1]), KNOTS)
@@ -477,7 +502,7 @@ class RangeModel(nn.Module):
     def integer_gains(self) -> tuple[Tensor, Tensor]:
         """`quant` and `dequant` of the packed model, [LEVELS, M]: stream to 1/16 symbols and back, times 2^16."""
         gain = torch.exp(self.log_gain())
-        quant, dequant = gain * (STREAM / SYMBOL), SYMBOL / STREAM / gain
+        quant, dequant = gain * (COARSE / SYMBOL), SYMBOL / COARSE / gain
         return round_ste(quant * _SCALE_ONE), round_ste(dequant * _SCALE_ONE)
 
     def simulated(self, image: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -515,33 +540,18 @@ def index_bits(v: Tensor, index: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def principal_components(patches: Tensor, fine: int = 128, coarse: int = 320) -> dict[str, Tensor]:
+def principal_components(patches: Tensor, latent: int = 320) -> dict[str, Tensor]:
     """The linear transform to start from.
 
     Args:
         patches: float [N, 3, 16, 16] in 0..1 from training photographs.
-        fine: channels at 1/8; coarse: channels at 1/16 (the latent).
+        latent: channels at 1/16.
     Returns:
-        ``fine`` [fine, 192] and ``coarse`` [coarse, 4 * fine], orthonormal rows in the order of
-        `unshuffle8` and pixel-unshuffle; ``mean`` [192]; ``fine_spread``, ``coarse_spread``:
-        standard deviations of the channels.
+        ``rows`` [latent, 768], orthonormal, in the channel order of `unshuffle8` and a
+        pixel-unshuffle, without centring beyond the 1/2 that the networks take off; ``spread``
+        [latent]: root mean square of the coefficients.
     """
-    x = unshuffle8(patches).double()  # [N, 192, 2, 2]
-    blocks = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
-    mean = blocks.mean(0)
-    blocks = blocks - mean
-    _, vectors = torch.linalg.eigh(blocks.T @ blocks / len(blocks))
-    p = vectors.flip(1)[:, :fine].T
-    small = torch.einsum("oc,ncyx->noyx", p, x - mean[:, None, None])
-    fine_spread = small.std(dim=(0, 2, 3))
-    joined = F.pixel_unshuffle(small, 2)[:, :, 0, 0]
-    _, vectors = torch.linalg.eigh(joined.T @ joined / len(joined))
-    q = vectors.flip(1)[:, :coarse].T
-    result = {
-        "fine": p,
-        "coarse": q,
-        "mean": mean,
-        "fine_spread": fine_spread,
-        "coarse_spread": (joined @ q.T).std(0),
-    }
-    return {k: v.float() for k, v in result.items()}
+    x = F.pixel_unshuffle(unshuffle8(patches).double() - 0.5, 2)[:, :, 0, 0]
+    values, vectors = torch.linalg.eigh(x.T @ x / len(x))
+    rows = vectors.flip(1)[:, :latent].T
+    return {"rows": rows.float(), "spread": values.flip(0)[:latent].clamp_min(1e-8).sqrt().float()}

@@ -42,48 +42,6 @@ class Worker:
                 t.copy_(part.view_as(t))
 
 
-class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised per matrix (Jordan et al. 2024): a convolution is the matrix [O, I k k].
-
-    Weights are a few hundred rows at most, so five Newton-Schulz steps cost little beside the network.
-    """
-
-    def __init__(self, params: list[Tensor], lr: float, worker: Worker, momentum: float = 0.95) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum})
-        self.worker = worker
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        (group,) = self.param_groups
-        updates = []
-        for i, p in enumerate(group["params"]):
-            state = self.state[p]
-            if not state:
-                state["momentum"] = torch.zeros_like(p)
-            m = state["momentum"]
-            m.lerp_(p.grad, 1 - group["momentum"])
-            if i % self.worker.count != self.worker.rank:  # each worker makes a part of the updates
-                updates.append(torch.zeros_like(p))
-                continue
-            update = p.grad.lerp(m, group["momentum"]).flatten(1)
-            # A step of spectral norm 1, scaled to the root mean square of Adam's steps.
-            updates.append((orthogonal(update) * (0.2 * math.sqrt(max(update.shape)))).view_as(p))
-        self.worker.sum(updates)
-        torch._foreach_add_(group["params"], updates, alpha=-group["lr"])
-
-
-def orthogonal(g: Tensor) -> Tensor:
-    """The nearest matrix with singular values of about 1, by a quintic Newton-Schulz iteration."""
-    a, b, c = 3.4445, -4.7750, 2.0315
-    x = g.T if g.shape[0] > g.shape[1] else g
-    x = (x / (x.norm() + 1e-9)).bfloat16()
-    for _ in range(5):
-        s = x @ x.T
-        x = a * x + (b * s + c * s @ s) @ x
-    result: Tensor = x.to(g.dtype)
-    return result.T if g.shape[0] > g.shape[1] else result
-
-
 @dataclass
 class Run:
     """The state of a run that a checkpoint keeps."""
@@ -93,19 +51,13 @@ class Run:
     stage: int = 0
     step: int = 0
     seconds: float = 0.0  # in this stage
-    optimisers: list[Any] = field(default_factory=list)
+    optimiser: dict[str, Any] = field(default_factory=dict)
 
 
-def parameter_groups(model: RangeModel) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Weights of the branches (matrices), of the linear transform, and all the rest."""
-    a, s = model.analysis, model.synthesis
-    linear = {id(layer.weight) for layer in (a.head, a.down, s.up, s.tail)}
-    weights = [p for p in model.parameters() if p.ndim == 4]
-    return (
-        [p for p in weights if id(p) not in linear],
-        [p for p in weights if id(p) in linear],
-        [p for p in model.parameters() if p.ndim != 4],
-    )
+def parameter_groups(model: RangeModel) -> tuple[list[Tensor], list[Tensor]]:
+    """All parameters but the linear transform's, and these."""
+    linear: list[Tensor] = [model.analysis.down.weight, model.synthesis.up.weight]
+    return [p for p in model.parameters() if all(p is not q for q in linear)], linear
 
 
 def rate_factor(progress: float, step: int) -> float:
@@ -159,17 +111,13 @@ def run_stage(
     """Train one stage to its end (True) or to the deadline (False)."""
     stage, data = config["stage"][run.stage], config["data"]
     simulate = bool(stage.get("quantised", False))
-    matrices, linear, rest = parameter_groups(run.model)
-    lr = float(stage["lr"])
-    muon = Muon(matrices, lr, worker)
-    adam = torch.optim.Adam(
-        [{"params": linear, "lr": lr * float(stage.get("linear_lr", 0.1))}, {"params": rest, "lr": lr}],
+    peaks = [float(stage["lr"]), float(stage["lr"]) * float(stage.get("linear_lr", 0.2))]
+    optimiser = torch.optim.Adam(
+        [{"params": group, "lr": peak} for group, peak in zip(parameter_groups(run.model), peaks, strict=True)],
         betas=(0.9, 0.99),
     )
-    optimisers: list[torch.optim.Optimizer] = [muon, adam]
-    for optimiser, state in zip(optimisers, run.optimisers, strict=False):
-        optimiser.load_state_dict(state)
-    peaks = [[lr], [lr * float(stage.get("linear_lr", 0.1)), lr]]
+    if run.optimiser:
+        optimiser.load_state_dict(run.optimiser)
     params = [p for p in run.model.parameters() if p.requires_grad]
     averaged: list[Tensor] = list(run.average.parameters())
     forward: Any = torch.compile(run.model) if stage.get("compile", False) else run.model
@@ -183,9 +131,8 @@ def run_stage(
         progress, late = (state / worker.count).tolist()
         if progress >= 1 or late > 0:
             break
-        for optimiser, rates in zip(optimisers, peaks, strict=True):
-            for group, peak in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = peak * rate_factor(progress, run.step)
+        for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+            group["lr"] = peak * rate_factor(progress, run.step)
         rng = random.Random(f"{config['seed']}/{run.stage}/{run.step}/{worker.rank}")
         crops = [photos.crop(rng, data["crop"]) for _ in range(batch)]
         crops = [grey(c) if rng.random() < data["share_grey"] else c for c in crops]
@@ -207,8 +154,7 @@ def run_stage(
                 f"the last checkpoint is in {folder}"
             )
         torch.nn.utils.clip_grad_norm_(params, 1.0)
-        for optimiser in optimisers:
-            optimiser.step()
+        optimiser.step()
         run.step += 1
         decay = min(0.998, run.step / (run.step + 10))
         with torch.no_grad():
@@ -227,17 +173,17 @@ def run_stage(
                 )
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 log({"validation": validate(run.average, photos, simulate, config["seed"], data["crop"])})
-                save(run, optimisers, folder)
+                save(run, optimiser.state_dict(), folder)
                 saved = time.monotonic()
     finished = bool(progress >= 1)
     if finished:
         with torch.no_grad():
             for p, a in zip(run.model.parameters(), averaged, strict=True):
                 p.copy_(a)
-        run.stage, run.step, run.seconds, run.optimisers = run.stage + 1, 0, 0.0, []
+        run.stage, run.step, run.seconds, run.optimiser = run.stage + 1, 0, 0.0, {}
     if worker.rank == 0:
         log({"validation": validate(run.average, photos, simulate, config["seed"], data["crop"])})
-        save(run, [] if finished else optimisers, folder)
+        save(run, {} if finished else optimiser.state_dict(), folder)
     return finished
 
 
@@ -247,7 +193,7 @@ def grey(crop: Tensor) -> Tensor:
     return luma[..., None].expand(-1, -1, 3)
 
 
-def save(run: Run, optimisers: list[torch.optim.Optimizer], folder: Path) -> None:
+def save(run: Run, optimiser: dict[str, Any], folder: Path) -> None:
     """Write the checkpoint; a crash in between leaves the old one."""
     state = {
         "model": run.model.state_dict(),
@@ -255,7 +201,7 @@ def save(run: Run, optimisers: list[torch.optim.Optimizer], folder: Path) -> Non
         "stage": run.stage,
         "step": run.step,
         "seconds": run.seconds,
-        "optimisers": [o.state_dict() for o in optimisers],
+        "optimiser": optimiser,
     }
     temporary = folder / "checkpoint.tmp"
     torch.save(state, temporary)
@@ -270,7 +216,7 @@ def restore(run: Run, folder: Path, device: torch.device) -> bool:
     state = torch.load(path, map_location=device, weights_only=True)
     run.model.load_state_dict(state["model"])
     run.average.load_state_dict(state["average"])
-    run.stage, run.step, run.seconds, run.optimisers = (state[k] for k in ("stage", "step", "seconds", "optimisers"))
+    run.stage, run.step, run.seconds, run.optimiser = (state[k] for k in ("stage", "step", "seconds", "optimiser"))
     return True
 
 
@@ -309,9 +255,9 @@ def make_model(config: dict[str, Any], photos: Photos) -> RangeModel:
     torch.manual_seed(config["seed"])
     rng = random.Random(config["seed"])
     options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config["networks"].items()}
-    fine, coarse = options.pop("fine", 128), options.pop("latent", 320)
+    latent = options.pop("latent", 320)
     patches = to_real([photos.crop(rng, 16) for _ in range(config["data"].get("patches", 40000))]).cpu()
-    return RangeModel(principal_components(patches, fine, coarse), **options)
+    return RangeModel(principal_components(patches, latent), **options)
 
 
 def _work(
