@@ -14,8 +14,6 @@
 namespace fastcodec {
 namespace {
 
-// Up to so many symbols the encoder takes one state: 32 cost some 15 bytes more, and the time does not matter yet.
-constexpr size_t kOneLaneSymbols = 1u << 17;
 constexpr size_t kMaxTailRows = 254;  // the first byte is 1 + the number of rows
 
 size_t to_rows(size_t n) { return (n + kRangeLanes - 1) / kRangeLanes * kRangeLanes; }
@@ -75,14 +73,14 @@ void RangeTileEncoder::add(const int16_t* symbols, const uint8_t* index, size_t 
   index_.resize(symbols_.size());
 }
 
-std::vector<uint8_t> RangeTileEncoder::finish() {
+std::vector<uint8_t> RangeTileEncoder::finish(size_t one_state_symbols) {
   const size_t total = symbols_.size();
   std::vector<uint16_t> words(total + 2 * kRangeLanes);
   uint16_t* const words_end = words.data() + words.size();
   uint16_t* top = words_end;
   uint32_t x = kRangeLow;
   std::vector<uint8_t> out;
-  if (total <= kOneLaneSymbols) {
+  if (total <= one_state_symbols) {
     size_t end = total;
     for (size_t s = segments_.size(); s-- > 0;) {
       const size_t first = end - to_rows(segments_[s]);

@@ -14,17 +14,20 @@
 
 namespace fastcodec {
 
+// Up to so many symbols one state codes them: 32 lanes cost some 15 bytes more, and the time does not matter yet.
+constexpr size_t kRangeOneStateSymbols = 1u << 17;
+
 // A tile's symbols come in segments that both sides know the number of: the hyper-latent, then each pass of the latent,
 // which needs what came before it. Together they are one bare stream: no name, no count, no checksum, one set of states.
 class RangeTileEncoder {
  public:
-  // tables and kernels must live as long as this.
+  // tables and kernels must live as long as this. Table 0 must be able to code 0.
   RangeTileEncoder(const RangeTables& tables, const RangeKernels& kernels) : tables_(tables), kernels_(kernels) {}
   // Appends a segment of n symbols, each with its table. Throws kValue for an index past the tables, or a symbol that its
   // table cannot code.
   void add(const int16_t* symbols, const uint8_t* index, size_t n);
   // The tile, after all segments.
-  std::vector<uint8_t> finish();
+  std::vector<uint8_t> finish(size_t one_state_symbols = kRangeOneStateSymbols);
 
  private:
   const RangeTables& tables_;

@@ -93,11 +93,11 @@ class TileEncoder {
     latent_scatter(p, symbols.get(), unscale, out);
   }
 
-  py::bytes finish() {
+  py::bytes finish(size_t one_state_symbols) {
     std::vector<uint8_t> tile;
     {
       const py::gil_scoped_release unlocked;
-      tile = encoder_.finish();
+      tile = encoder_.finish(one_state_symbols);
     }
     return py::bytes(reinterpret_cast<const char*>(tile.data()), tile.size());
   }
@@ -162,7 +162,8 @@ void bind_tile(py::module_& m) {
            py::arg("quant"), py::arg("dequant"), py::arg("thresholds"), py::arg("y_hat"),
            "One pass over y int16 [h, w, M] with prior int16 [h, w, 2 M], quant and dequant int32 [M], thresholds uint8 "
            "[tables, 16]; fills in the pass's elements of y_hat int16 [h, w, M].")
-      .def("finish", &TileEncoder::finish, "The bytes.");
+      .def("finish", &TileEncoder::finish, py::arg("one_state_symbols") = kRangeOneStateSymbols,
+           "The bytes; one state codes up to so many symbols, 32 lanes more.");
   py::class_<TileDecoder>(m, "TileDecoder", "Reads one tile of the range codec: hyper(), then latents() of each pass.")
       .def(py::init<const py::buffer&, const RangeTables&, const std::string&>(), py::arg("tile"), py::arg("tables"),
            py::arg("backend") = "", py::keep_alive<1, 3>(), "Raises FormatError.")

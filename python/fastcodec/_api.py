@@ -33,7 +33,7 @@ class Info:
     """What a stream says about itself.
 
     `mode` is L, LA, RGB or RGBA; `scale` the denominator of the inner image's size, 1 or 2; `model` the
-    model id in hexadecimal and `level` its row, both None without networks; `payload_bytes` the inner
+    model id in hexadecimal and `level` its row, both None without networks; `payload_bytes` the
     codec's part of `total_bytes`; `bpp` total bits a pixel; icc, exif and xmp the metadata, or None.
     """
 
@@ -381,7 +381,7 @@ def _model_name(model_id: bytes) -> str | None:
 
 
 def codecs() -> list[Status]:
-    """The inner codecs, whether each can be used here, and what to install when not.
+    """The codecs, whether each can be used here, and what to install when not.
 
     Example:
         >>> import fastcodec

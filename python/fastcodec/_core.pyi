@@ -112,9 +112,9 @@ class TileEncoder:
     """
     def __init__(self, tables: RansTables, backend: str = '') -> None:
         ...
-    def finish(self) -> bytes:
+    def finish(self, one_state_symbols: int = 131072) -> bytes:
         """
-        The bytes.
+        The bytes; one state codes up to so many symbols, 32 lanes more.
         """
     def hyper(self, z: numpy.ndarray, index: numpy.ndarray) -> None:
         """

@@ -67,7 +67,7 @@ class Codec:
         subsamplings: chroma formats it can write, the default first; empty when it has no choice.
         reason: "" when it can be used here, else why not and what to install.
         trimmer: leaves out the predictable part of its files.
-        kind: "image": the payload is an 8-bit image. "range": our own codec, which range_codec codes from pixels to
+        kind: "image": the payload is an 8-bit image. "range": our own codec, which range_codec.py codes from pixels to
             payload; it has no files of its own.
         default_quality: where the caller says neither quality nor target.
     """

@@ -84,7 +84,7 @@ class Header:
     """What a stream says about its image.
 
     `channels` is 1 or 3, alpha not counted. `inner_crc` is the CRC-32C of the image that the inner
-    codec decodes, rows from the top, channels interleaved.
+    codec decodes, rows from the top, channels interleaved; of codec range, that of the first tile's latents.
     """
 
     width: int

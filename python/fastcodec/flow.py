@@ -324,9 +324,9 @@ def encode_image(
             "use another codec or cut the image"
         )
     if codec.kind == "range":
-        from . import range_codec
+        from . import range_encoder
 
-        return range_codec.encode_image(image, alpha, metadata, settings, target)
+        return range_encoder.encode_image(image, alpha, metadata, settings, target)
     search = _Search(image, settings, None if alpha is None else encode_alpha(alpha), metadata)
     for chroma in _subsamplings(settings, target):
         ways = _ways(replace(settings, subsampling=chroma), image.shape[2])

@@ -1,0 +1,253 @@
+# SPDX-FileCopyrightText: 2026 fastcodec authors
+# SPDX-License-Identifier: Apache-2.0
+"""The encoder of codec range: analysis once, then levels until one fits the target. See range_codec.py."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core, container, flow, rans
+from ._core import crc32c
+from .container import Header, Networks
+from .range_codec import (
+    MAX_TILE_SIDE,
+    TILE_UNIT,
+    Latent,
+    Tiles,
+    colour,
+    each,
+    model_for,
+    parameters,
+    program,
+    quality_of,
+    row_of,
+    write_payload,
+)
+
+if TYPE_CHECKING:
+    from .codecs import Image
+    from .packed_model import PackedModel
+
+TILE_SIDE = 1024  # pixels, what the encoder aims at
+DEAD_ZONE = 60  # per cent of the high-rate slope of distortion over rate
+_MAX_TRIALS = 5  # levels an encode tries; with the analysis six passes
+_CLOSE = 0.99  # a search for bytes ends with a stream this near below the target
+_CLOSE_DB = 0.03
+
+
+def tile_side(height: int, width: int) -> int:
+    """The tile side in pixels that the encoder takes: near 1024, and no thin tiles along the longer side."""
+    longest = max(height, width)
+    count = max(1, round(longest / TILE_SIDE))
+    return -(-longest // (count * TILE_UNIT)) * TILE_UNIT
+
+
+@cache
+def dead_zone(per_cent: int) -> npt.NDArray[np.uint8]:
+    """Rounding thresholds uint8 [tables, 16] for TileEncoder: of each table and magnitude k, in sixteenths.
+
+    A fraction is rounded up to k + 1 only where that lowers distortion + slope * bits: from 1/2 + slope / 2 * (bits of
+    k + 1 less those of k) on. The slope is `per_cent` of that of fine quantisation, 2 ln 2 / 12 squared steps a bit.
+    """
+    tables = rans.gaussian_tables()
+    slope = per_cent / 100 * 2 * math.log(2) / 12
+    out = np.full((len(tables), 16), 8, np.uint8)
+    for t, (low, shift, freqs) in enumerate(zip(tables.lows, tables.shifts, tables.freqs, strict=True)):
+        for k in range(16 if shift == 0 else 0):
+            cost = [-math.log2(freqs[v - low + 1]) if v <= -low else 8 - math.log2(freqs[-1]) for v in (k, k + 1)]
+            if k <= -low:
+                out[t, k] = min(16, max(8, math.ceil(16 * (0.5 + slope / 2 * (cost[1] - cost[0])))))
+    out.setflags(write=False)
+    return out
+
+
+def _encode_tile(
+    model: PackedModel, level: int, y: Latent, thresholds: npt.NDArray[np.uint8], threads: int
+) -> tuple[bytes, Latent]:
+    """(bytes, y^) of one tile of y int16 [rows, columns, M]."""
+    p, shape = parameters(model), (y.shape[0], y.shape[1])
+    encoder = _core.TileEncoder(rans.gaussian_tables().native)
+    small = (-(-shape[0] // 4), -(-shape[1] // 4))
+    z = program(model, "hyper_analysis").run(y, level, small, threads=threads)
+    encoder.hyper(z, p.z_index[level])
+    features = program(model, "hyper_synthesis").run(z, level, shape, threads=threads)
+    y_hat = np.zeros(y.shape, np.int16)
+    for k in range(p.passes):
+        known = features if k == 0 else np.concatenate((features, y_hat), axis=2)
+        prior = program(model, f"prior_{k}").run(known, level, shape, threads=threads)
+        encoder.latents(y, prior, k, p.passes, p.skip, p.quant[level], p.dequant[level], thresholds, y_hat)
+    return encoder.finish(), y_hat
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One level, coded: the stream, and y^ of the whole image where its pixels are wanted."""
+
+    level: int
+    stream: bytes
+    y_hat: Latent | None = field(repr=False, default=None)
+
+
+class _Encoder:
+    """One image: analysis once, then any level."""
+
+    def __init__(self, image: Image, alpha: bytes | None, metadata: dict[str, bytes], settings: flow.Settings) -> None:
+        self.image, self.alpha, self.metadata, self.settings = image, alpha, metadata, settings
+        self.model = model_for(settings.model)
+        self.levels = parameters(self.model).levels
+        height, width, channels = image.shape
+        self.tile = int(settings.options.get("tile", 0)) or min(tile_side(height, width), MAX_TILE_SIDE)
+        if self.tile % TILE_UNIT or not TILE_UNIT <= self.tile <= MAX_TILE_SIDE:
+            raise ValueError(
+                f"codec_options['tile'] must be a multiple of {TILE_UNIT} up to {MAX_TILE_SIDE}, got {self.tile}"
+            )
+        self.tiles = Tiles.of(height, width, self.tile)
+        self.thresholds = dead_zone(int(settings.options.get("dead_zone", DEAD_ZONE)))
+        analysis = program(self.model, f"analysis_{colour(channels)}")
+        self.synthesis = program(self.model, f"synthesis_{colour(channels)}")
+        size = (self.tiles.height, self.tiles.width)
+        self.y: Latent = analysis.run(np.ascontiguousarray(image), 0, size, threads=settings.threads)
+        self.trials: dict[int, _Trial] = {}
+
+    def trial(self, level: int, *, pixels: bool = False) -> _Trial:
+        """The stream at a level; with `pixels` its latents as well."""
+        whole = np.empty(self.y.shape, np.int16) if pixels else None
+
+        def work(number: int, threads: int) -> tuple[bytes, int]:
+            y0, x0, y1, x1 = self.tiles.box(number)
+            y = np.ascontiguousarray(self.y[y0:y1, x0:x1])
+            part, y_hat = _encode_tile(self.model, level, y, self.thresholds, threads)
+            if whole is not None:
+                whole[y0:y1, x0:x1] = y_hat
+            return part, int(crc32c(y_hat))
+
+        parts, checks = zip(*each(work, range(len(self.tiles)), self.settings.threads), strict=True)
+        height, width, channels = self.image.shape
+        header = Header(
+            width, height, channels, self.settings.codec.id, quality_of(level, self.levels), checks[0],
+            alpha=self.alpha is not None, networks=Networks(1, level, self.model.id),
+        )  # fmt: skip
+        stream = container.write_fcd(header, write_payload(self.tile, parts, checks), self.alpha, self.metadata)
+        return _Trial(level, stream, whole)
+
+    def psnr(self, trial: _Trial) -> float:
+        """PSNR in dB of what the decoder will give."""
+        size = (self.image.shape[0], self.image.shape[1])
+        assert trial.y_hat is not None
+        pixels = self.synthesis.run(trial.y_hat, trial.level, size, threads=self.settings.threads)
+        return flow.decibels(flow.squared_error(self.image, pixels), self.image.size)
+
+    def at_bytes(self, budget: int) -> bytes:
+        """The stream of the highest level with at most `budget` bytes, as far as five trials find it."""
+        bpp = parameters(self.model).bpp
+        guess = [math.log(b * self.image[..., 0].size / 8 + 40) for b in bpp] or self._line(
+            math.log(30), math.log(budget)
+        )
+        streams: dict[int, bytes] = {}
+
+        def measure(level: int) -> float:
+            streams[level] = self.trial(level).stream
+            return math.log(len(streams[level]))
+
+        best = _last_below(measure, guess, math.log(budget), math.log(_CLOSE))
+        if best is None:
+            smallest = min(map(len, streams.values()))
+            other = "leave out the metadata, or use another codec" if self.metadata else "or use another codec"
+            raise ValueError(
+                f"a stream of {budget} bytes is out of reach: the smallest with codec range has {smallest}; raise the "
+                f"target, {other}"
+            )
+        return streams[best]
+
+    def at_psnr(self, psnr: float) -> bytes:
+        """The stream of the lowest level that reaches `psnr` dB, as far as five trials find it."""
+        streams: dict[int, bytes] = {}
+        reached: dict[int, float] = {}
+
+        def measure(mirrored: int) -> float:  # the same search, from the best level down: minus the PSNR falls
+            level = self.levels - 1 - mirrored
+            trial = self.trial(level, pixels=True)
+            streams[level], reached[level] = trial.stream, self.psnr(trial)
+            return -reached[level]
+
+        guess = [-value for value in reversed(self._line(20.0, 36.0))]
+        best = _last_below(measure, guess, -psnr, -_CLOSE_DB)
+        if best is None:
+            raise ValueError(
+                f"target_psnr={psnr} dB is out of reach: codec range gives {max(reached.values()):.2f} dB at its best "
+                "level; lower the target or use another codec"
+            )
+        return streams[self.levels - 1 - best]
+
+    def _line(self, span: float, middle: float) -> list[float]:
+        """A straight guess over the levels."""
+        return [middle + span * (level / max(1, self.levels - 1) - 0.5) for level in range(self.levels)]
+
+
+def _last_below(measure: Callable[[int], float], guess: Sequence[float], limit: float, close: float) -> int | None:
+    """The largest index whose measured value is at most `limit`, as far as _MAX_TRIALS measurements find it.
+
+    Values rise with the index, about as `guess` does. Stops early when one lies in limit + close .. limit. While few
+    enough indexes are left for bisection, no guess goes where that could fail; the last trial, when nothing was below,
+    goes to index 0. None when that fails too.
+    """
+    known: dict[int, float] = {}
+    low, high = -1, len(guess)
+    step = (guess[-1] - guess[0]) / max(1, len(guess) - 1)
+    for left in range(_MAX_TRIALS, 0, -1):
+        if high - low <= 1:
+            break
+        aim = limit
+        if low < 0 and left <= 2:
+            aim = -math.inf if left == 1 else limit - 3 * step
+        at = min(max(bisect_right(_corrected(guess, known, step), aim) - 1, low + 1), high - 1)
+        if high - low <= 1 << left:
+            at = min(max(at, high - (1 << left - 1)), low + (1 << left - 1))
+        known[at] = measure(at)
+        if known[at] > limit:
+            high = at
+        else:
+            low = at
+            if known[at] >= limit + close:
+                break
+    return low if low >= 0 else None
+
+
+def _corrected(guess: Sequence[float], known: dict[int, float], step: float) -> list[float]:
+    """The guess, moved so that it goes through what is known, straight between and beyond; rising."""
+    if not known:
+        return list(guess)
+    at = sorted(known)
+    offsets = [known[i] - guess[i] for i in at]
+    index = np.arange(len(guess))
+    moved = np.interp(index, at, offsets)
+    if len(at) > 1:
+        for end, inner, side in ((0, 1, index < at[0]), (-1, -2, index > at[-1])):
+            slope = (offsets[inner] - offsets[end]) / (at[inner] - at[end])
+            moved[side] += min(max(slope, -0.6 * step), 1.5 * step) * (index[side] - at[end])
+    return [float(value) for value in np.maximum.accumulate(np.asarray(guess) + moved)]
+
+
+def encode_image(
+    image: Image, alpha: Image | None, metadata: dict[str, bytes], settings: flow.Settings, target: flow.Target
+) -> bytes:
+    """One image to one stream; see flow.encode_image.
+
+    Raises:
+        ValueError: the target is out of reach, or an option does not fit.
+        ModelError: there is no model, or it lacks a program.
+    """
+    encoder = _Encoder(image, None if alpha is None else flow.encode_alpha(alpha), metadata, settings)
+    if target.kind == "quality":
+        return encoder.trial(row_of(int(target.value), encoder.levels)).stream
+    if target.kind == "bytes":
+        return encoder.at_bytes(int(target.value))
+    return encoder.at_psnr(target.value)
