@@ -62,6 +62,20 @@ struct ConvArgs {
   uint8_t* scratch;            // conv_scratch_bytes, 64-byte aligned
 };
 
+struct ScaleArgs {
+  const void* in;
+  Dtype in_type;
+  int in_pixel;
+  int channels;
+  const int32_t* mult;
+  const int32_t* bias;
+  bool narrow;  // all mult < 2^15 and 2^15 * mult + |bias| < 2^31: 32 bits hold everything
+  void* out;
+  Dtype out_type;
+  int out_pixel;
+  int n_cols;
+};
+
 struct Kernels {
   const char* name;
 
@@ -77,8 +91,7 @@ struct Kernels {
   // out = clamp((in * mult[c] + bias[c]) >> 16) to the range of out_type, product and sum in 64 bits, the shift arithmetic;
   // 0 < mult. Both tables have round_up(channels, kChannelAlign) entries, and so many channels of `in` may be read and of
   // `out` written: out_pixel is at least that.
-  void (*scale)(const void* in, Dtype in_type, int in_pixel, int channels, const int32_t* mult, const int32_t* bias,
-                Dtype out_type, void* out, int out_pixel, int n_cols);
+  void (*scale)(const ScaleArgs& args);
   // out[x][c * 4 + dy * 2 + dx] = rows[dy][2 x + dx][c]; elements of `element_bytes` 1 or 2
   void (*pixel_unshuffle2)(const void* const rows[2], int in_pixel, int channels, int element_bytes, void* out,
                            int out_pixel, int n_cols);

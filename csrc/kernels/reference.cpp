@@ -65,12 +65,11 @@ void conv(const ConvArgs& a) {
   }
 }
 
-void scale(const void* in, Dtype in_type, int in_pixel, int channels, const int32_t* mult, const int32_t* bias,
-           Dtype out_type, void* out, int out_pixel, int n_cols) {
-  for (int x = 0; x < n_cols; ++x) {
-    for (int c = 0; c < channels; ++c) {
-      const int64_t product = static_cast<int64_t>(load(in, in_type, static_cast<ptrdiff_t>(x) * in_pixel + c)) * mult[c];
-      store(out, out_type, static_cast<ptrdiff_t>(x) * out_pixel + c, (product + bias[c]) >> 16);
+void scale(const ScaleArgs& a) {
+  for (int x = 0; x < a.n_cols; ++x) {
+    for (int c = 0; c < a.channels; ++c) {
+      const int64_t v = load(a.in, a.in_type, static_cast<ptrdiff_t>(x) * a.in_pixel + c);
+      store(a.out, a.out_type, static_cast<ptrdiff_t>(x) * a.out_pixel + c, (v * a.mult[c] + a.bias[c]) >> 16);
     }
   }
 }

@@ -25,7 +25,7 @@ namespace {
 constexpr int kStepRows = 2 * kMaxRows;            // of the result: kMaxRows at half the resolution
 constexpr size_t kStripBytes = size_t{3} << 19;    // rings of a strip: about the share of the L2 cache that is free
 constexpr int kMinStripCols = 256;                 // narrower strips would mostly compute their overlap
-constexpr int64_t kMinBandMacs = 10'000'000;       // less is not worth a thread
+constexpr double kMinBandMacs = 1e7;               // less is not worth a thread
 
 struct Rect {
   Range rows;
@@ -181,18 +181,22 @@ std::vector<Range> cut(Range r, int n_parts, int multiple) {
 }
 
 // Bands for the threads, as long as one is more than its overlap with the others and has enough to do.
-int count_bands(const Program& program, const RunArgs& args) {
-  const int halo = static_cast<int>(std::ldexp(program.halo(), program.scale_log2()));
-  const int64_t macs = program.macs(args.height, args.width) * args.n_rows / args.out_height;
-  const int64_t most = std::min<int64_t>(args.n_rows / std::max(2 * halo, kStepRows), macs / kMinBandMacs);
-  return static_cast<int>(std::clamp<int64_t>(most, 1, std::max(args.n_threads, 1)));
+int count_bands(const Program& program, const std::vector<Size>& sizes, const RunArgs& args) {
+  double macs = 0;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    macs += static_cast<double>(program.ops()[i].weight.size()) * sizes[i].height * sizes[i].width;
+  }
+  const double halo = std::ldexp(program.halo(), program.scale_log2());
+  const double by_rows = args.n_rows / std::max<double>(2 * halo, kStepRows);
+  const double by_work = macs * args.n_rows / args.out_height / kMinBandMacs;
+  return static_cast<int>(std::clamp<double>(std::min(by_rows, by_work), 1, std::max(args.n_threads, 1)));
 }
 
 Plan make_plan(const Program& program, const RunArgs& args) {
   Plan plan;
   plan.sizes = all_sizes(program, args);
   const Range rows{args.y, args.y + args.n_rows}, cols{args.x, args.x + args.n_cols};
-  plan.bands = cut(rows, count_bands(program, args), kStepRows);
+  plan.bands = cut(rows, count_bands(program, plan.sizes, args), kStepRows);
   plan.ring_rows.assign(program.ops().size(), 0);
   for (const Range& band : plan.bands) count_ring_rows(program, plan.sizes, band, &plan.ring_rows);
   size_t bytes = 0;
@@ -308,8 +312,9 @@ class Task {
     const uint8_t* rows[8];
     switch (op.kind) {
       case OpKind::kScale:
-        return kernels.scale(at(input, y, x), in.type, in.pixel * op.fold, op.channels * op.fold, level_row(op.mult),
-                             level_row(op.bias), op.type, out, op.pixel * op.fold, (n_cols + op.fold - 1) / op.fold);
+        return kernels.scale({at(input, y, x), in.type, in.pixel * op.fold, op.channels * op.fold, level_row(op.mult),
+                              level_row(op.bias), op.narrow, out, op.type, op.pixel * op.fold,
+                              (n_cols + op.fold - 1) / op.fold});
       case OpKind::kPixelUnshuffle: {
         const void* pair[2] = {at(input, 2 * y, 2 * x), at(input, 2 * y + 1, 2 * x)};
         return kernels.pixel_unshuffle2(pair, in.pixel, in.channels, op.element_bytes(), out, op.pixel, n_cols);

@@ -205,6 +205,12 @@ void load_scale(const OpReader& reader, const Op& in, int n_levels, Op* op) {
   op->scale = in.scale;
   op->bias = level_table(reader, "bias", in.channels, n_levels);
   op->mult = mult_table(reader, in.channels, n_levels);
+  int64_t worst_mult = 0, worst_bias = 0;
+  for (const auto& row : op->mult) worst_mult = std::max<int64_t>(worst_mult, *std::max_element(row.begin(), row.end()));
+  for (const auto& row : op->bias) {
+    for (const int64_t bias : row) worst_bias = std::max(worst_bias, std::abs(bias));
+  }
+  op->narrow = worst_mult < (1 << 15) && (worst_mult << 15) + worst_bias < (int64_t{1} << 31);
   if (in.pixel != in.channels || in.channels >= kChannelAlign) return;
   // A vector holds several pixels of so few channels.
   op->fold = kChannelAlign;

@@ -91,6 +91,7 @@ struct Op {
   std::vector<std::vector<int32_t>> bias;  // [levels or 1][round_up(channels)], bias_shift added
   std::vector<std::vector<int32_t>> mult;
   int fold = 1;                            // scale: so many pixels are one for the kernel, and the tables repeat
+  bool narrow = false;                     // scale: see ScaleArgs
   // phase
   std::vector<uint8_t> table;  // [2][n_planes][period]
   int n_planes = 0;

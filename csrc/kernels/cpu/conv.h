@@ -32,8 +32,7 @@ size_t conv_i16_packed_bytes(const ConvShape& shape);
 void conv_i16_pack(const ConvShape& shape, const int8_t* weight, uint8_t* packed, int32_t* bias_shift);
 void conv_i16(const ConvArgs& args);
 
-void scale(const void* in, Dtype in_type, int in_pixel, int channels, const int32_t* mult, const int32_t* bias,
-           Dtype out_type, void* out, int out_pixel, int n_cols);
+void scale(const ScaleArgs& args);
 void pixel_unshuffle2(const void* const rows[2], int in_pixel, int channels, int element_bytes, void* out,
                       int out_pixel, int n_cols);
 void phase(const uint8_t* in, int in_pixel, int channels, const uint8_t* table, int n_planes, int period, int x0,

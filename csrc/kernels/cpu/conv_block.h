@@ -47,10 +47,33 @@ inline __attribute__((always_inline)) void finish(const ConvArgs& a, V acc, V bi
 inline bool is_plain(const ConvArgs& a) { return !a.add && a.out_type == Dtype::kU8; }
 inline void finish_plain(uint8_t* out, V acc, V bias, V mult) { store_u8(out, mul_shift_32(add(acc, bias), mult)); }
 
+// The way of residual streams: i16 outputs, i16 or nothing to add.
+inline bool is_stream(const ConvArgs& a) { return a.out_type == Dtype::kI16 && (!a.add || a.add_type == Dtype::kI16); }
+template <int P, int B, bool kAdd>
+inline void finish_stream(const ConvArgs& a, const int32_t* sums, const V (&bias)[B], const V (&mult)[B], int y, ptrdiff_t x,
+                          int c) {
+  auto* out = static_cast<int16_t*>(a.out[y]) + x * a.out_pixel + c;
+  const auto* added = kAdd ? static_cast<const int16_t*>(a.add[y]) + x * a.add_pixel + c : nullptr;
+  for (int p = 0; p < P; ++p) {
+    for (int b = 0; b < B; ++b, sums += kLanes) {
+      V v = mul_shift_32(add(load(sums), bias[b]), mult[b]);
+      if (kAdd) v = add(v, load_i16(added + b * kLanes));
+      store_i16(out + b * kLanes, v);
+    }
+    out += a.out_pixel;
+    if (kAdd) added += a.add_pixel;
+  }
+}
+
 // The outputs of P pixels from x of row y on and B vectors of channels from c on; sums[pixel][B][lane].
 template <int P, int B>
 inline void finish_block(const ConvArgs& a, const int32_t* sums, const V (&bias)[B], const V (&mult)[B], int y, ptrdiff_t x,
                          int c) {
+  if (is_stream(a)) {
+    if (a.add) finish_stream<P, B, true>(a, sums, bias, mult, y, x, c);
+    else finish_stream<P, B, false>(a, sums, bias, mult, y, x, c);
+    return;
+  }
   if (!is_plain(a)) {
     for (int p = 0; p < P; ++p) {
       for (int b = 0; b < B; ++b) finish(a, load(sums + (p * B + b) * kLanes), bias[b], mult[b], y, x + p, c + b * kLanes);

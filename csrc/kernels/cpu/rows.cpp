@@ -48,6 +48,7 @@ void shuffle(const T* in, int in_pixel, int channels, int dy, T* out, int out_pi
 template <class T>
 void shuffle_any(const T* in, int in_pixel, int channels, int dy, T* out, int out_pixel, int n_cols) {
   if (channels == 3) shuffle<T, 3>(in, in_pixel, channels, dy, out, out_pixel, n_cols);
+  else if (channels == 12) shuffle<T, 12>(in, in_pixel, channels, dy, out, out_pixel, n_cols);
   else if (channels == 1) shuffle<T, 1>(in, in_pixel, channels, dy, out, out_pixel, n_cols);
   else shuffle<T, 0>(in, in_pixel, channels, dy, out, out_pixel, n_cols);
 }

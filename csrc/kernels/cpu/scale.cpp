@@ -16,33 +16,39 @@ inline void store_as(uint8_t* p, V v) { store_u8(p, v); }
 inline void store_as(int8_t* p, V v) { store_i8(p, v); }
 inline void store_as(int16_t* p, V v) { store_i16(p, v); }
 
-template <class In, class Out>
-void scale_row(const In* in, int in_pixel, int channels, const int32_t* mult, const int32_t* bias, Out* out, int out_pixel,
-               int n_cols) {
-  for (int c = 0; c < channels; c += kLanes) {
-    const V m = load(mult + c), b = load(bias + c);
-    const In* from = in + c;
-    Out* to = out + c;
-    for (int x = 0; x < n_cols; ++x, from += in_pixel, to += out_pixel) store_as(to, mul_add_shift_16(load_as(from), m, b));
+template <class In, class Out, bool kNarrow>
+void scale_rows(const ScaleArgs& a) {
+  for (int c = 0; c < a.channels; c += kLanes) {
+    const V mult = load(a.mult + c), bias = load(a.bias + c);
+    const In* in = static_cast<const In*>(a.in) + c;
+    Out* out = static_cast<Out*>(a.out) + c;
+    for (int x = 0; x < a.n_cols; ++x, in += a.in_pixel, out += a.out_pixel) {
+      // The high half of mult is 0, so that of the value does not matter.
+      if (kNarrow) store_as(out, shift_right<16>(mul_add_pairs(bias, load_as(in), mult)));
+      else store_as(out, mul_add_shift_16(load_as(in), mult, bias));
+    }
   }
 }
 
+template <class In, class Out>
+void scale_to(const ScaleArgs& a) {
+  if (a.narrow) scale_rows<In, Out, true>(a);
+  else scale_rows<In, Out, false>(a);
+}
+
 template <class In>
-void scale_from(const void* in, int in_pixel, int channels, const int32_t* mult, const int32_t* bias, Dtype out_type,
-                void* out, int out_pixel, int n_cols) {
-  const In* from = static_cast<const In*>(in);
-  if (out_type == Dtype::kU8) scale_row(from, in_pixel, channels, mult, bias, static_cast<uint8_t*>(out), out_pixel, n_cols);
-  else if (out_type == Dtype::kI8) scale_row(from, in_pixel, channels, mult, bias, static_cast<int8_t*>(out), out_pixel, n_cols);
-  else scale_row(from, in_pixel, channels, mult, bias, static_cast<int16_t*>(out), out_pixel, n_cols);
+void scale_from(const ScaleArgs& a) {
+  if (a.out_type == Dtype::kU8) scale_to<In, uint8_t>(a);
+  else if (a.out_type == Dtype::kI8) scale_to<In, int8_t>(a);
+  else scale_to<In, int16_t>(a);
 }
 
 }  // namespace
 
-void scale(const void* in, Dtype in_type, int in_pixel, int channels, const int32_t* mult, const int32_t* bias,
-           Dtype out_type, void* out, int out_pixel, int n_cols) {
-  if (in_type == Dtype::kU8) scale_from<uint8_t>(in, in_pixel, channels, mult, bias, out_type, out, out_pixel, n_cols);
-  else if (in_type == Dtype::kI8) scale_from<int8_t>(in, in_pixel, channels, mult, bias, out_type, out, out_pixel, n_cols);
-  else scale_from<int16_t>(in, in_pixel, channels, mult, bias, out_type, out, out_pixel, n_cols);
+void scale(const ScaleArgs& a) {
+  if (a.in_type == Dtype::kU8) scale_from<uint8_t>(a);
+  else if (a.in_type == Dtype::kI8) scale_from<int8_t>(a);
+  else scale_from<int16_t>(a);
 }
 
 }  // namespace fastcodec::FASTCODEC_ISA

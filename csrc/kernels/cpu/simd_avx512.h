@@ -53,10 +53,11 @@ inline void stage(const uint8_t* row, bool is_signed, ptrdiff_t n, Act* out) {
   }
 }
 
+// Shuffles, because another port than that of the products does them.
+inline V odd_lanes(V a) { return _mm512_shuffle_epi32(a, _MM_PERM_DDBB); }
 inline V mul_shift_32(V a, V mult) {
-  const __m512i even = _mm512_srli_epi64(_mm512_mul_epi32(a, mult), 32);
-  const __m512i odd = _mm512_mul_epi32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(mult, 32));
-  return _mm512_mask_blend_epi32(0xAAAA, even, odd);
+  const __m512i even = _mm512_mul_epi32(a, mult), odd = _mm512_mul_epi32(odd_lanes(a), odd_lanes(mult));
+  return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
 }
 
 // Products with 1 extend the signs of a vector's even lanes.

@@ -91,6 +91,10 @@ inline V mul_add_shift_16(V a, V mult, V bias) {
   });
 }
 
+template <int n> inline V shift_right(V a) {
+  return each([&](int i) { return a.lane[i] >> n; });
+}
+
 inline int32_t clamp_lane(int32_t v, int32_t low, int32_t high) { return v < low ? low : v > high ? high : v; }
 // Saturating stores.
 inline void store_u8(uint8_t* p, V a) {
