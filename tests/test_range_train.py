@@ -20,9 +20,11 @@ from fastcodec.train import range_model as rm  # noqa: E402
 from fastcodec.train.train import TrainingError  # noqa: E402
 
 SMALL = {
-    "hidden": (8, 16),
-    "analysis_blocks": (1, 1),
-    "synthesis_blocks": (1, 1),
+    "width": 16,
+    "analysis_trunk": 1,
+    "synthesis_trunk": 2,
+    "hidden": 16,
+    "blocks": 1,
     "hyper_width": 16,
     "hyper_channels": 8,
     "features": 16,
@@ -138,7 +140,7 @@ def tiny_config() -> dict:
         "seed": 1,
         "data": {"hold_out": 2, "crop": 64, "batch": 2, "share_grey": 0.5, "patches": 500},
         "codec": {"name": "range"},
-        "networks": {**{k: list(v) if isinstance(v, tuple) else v for k, v in SMALL.items()}, "latent": 24},
+        "networks": {**SMALL, "latent": 24},
         "stage": [{"steps": 3, "lr": 1e-3}, {"steps": 2, "lr": 1e-4, "quantised": True}],
     }
 

@@ -71,6 +71,14 @@ class Packer:
             x = self.conv(f"{name}.{i}.leave", block.leave, h, add=x)
         return x
 
+    def trunk(self, name: str, trunk: rm.Trunk, x: str) -> str:
+        h = self.conv(f"{name}.enter", trunk.enter, self.scale(f"{name}.scale", trunk.scale.integer_mult(), x))
+        for i, (first, second) in enumerate(zip(trunk.first, trunk.second, strict=True)):
+            assert isinstance(first, rm.Conv)
+            assert isinstance(second, rm.Conv)
+            h = self.conv(f"{name}.{i}.second", second, self.conv(f"{name}.{i}.first", first, h), add=h)
+        return self.conv(f"{name}.leave", trunk.leave, h, add=x)
+
     def finish(self, name: str, inputs: dict[str, Any]) -> None:
         self.ops[-1]["out"] = "y"
         levels = list(range(rm.LEVELS))
@@ -93,15 +101,15 @@ def export(model: rm.RangeModel, config: dict[str, Any], path: Path, card: dict[
         x = "image"
         if colours == 1:  # the same networks: three equal colours in, their mean out
             x = p.exact_conv("grey.in", torch.full((3, 1), 4), 1 << 30, 0, x, "u8")
-        x = p.affine("centre", 192, 16.0, -2040.0, p.shuffle("pixel_unshuffle", x, 3), "i16")
-        x = p.shuffle("pixel_unshuffle", p.blocks("analysis.fine", a.fine, x))
-        p.blocks("analysis.coarse", a.coarse, p.conv("analysis.down", a.down, x))
+        x = p.affine("centre", 48, 16.0, -2040.0, p.shuffle("pixel_unshuffle", x, 2), "i16")
+        x = p.shuffle("pixel_unshuffle", p.trunk("analysis.trunk", a.trunk, x), 2)
+        p.blocks("analysis", a.blocks, p.conv("analysis.down", a.down, x))
         p.finish(f"analysis_{suffix}", {"image": colours})
-        x = p.blocks("synthesis.coarse", s.coarse, "x")
-        x = p.shuffle("pixel_shuffle", p.conv("synthesis.up", s.up, x))
-        x = p.shuffle("pixel_shuffle", p.blocks("synthesis.fine", s.fine, x), 3)
+        x = p.conv("synthesis.up", s.up, p.blocks("synthesis", s.blocks, "x"))
+        x = p.trunk("synthesis.trunk", s.trunk, p.shuffle("pixel_shuffle", x, 2))
+        x = p.shuffle("pixel_shuffle", x, 2)
         if colours == 1:
-            x = p.exact_conv("grey.out", torch.tensor([[42, 44, 42]]), round(2**32 / 128), 64, x, "i16")
+            x = p.exact_conv("grey.out", torch.tensor([[42, 44, 42]]), 1 << 25, 64, x, "i16")
         p.affine(f"pixels.{colours}", colours, 1 / 16, 127.5, x, "u8")
         p.finish(f"synthesis_{suffix}", _stream(latent))
     ha, hs = model.hyper_analysis, model.hyper_synthesis

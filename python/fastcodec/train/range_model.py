@@ -8,8 +8,8 @@ context in which both halves of the channels take turns (after He et al. 2021, a
 and Li et al. 2023, arXiv 2302.14402). docs/range_codec.md has the drawing.
 
 Both transforms are a linear transform of 16x16 blocks that training starts from (principal
-components), with residual branches on the pixels of 8x8 blocks (1/8 of the sides) and on the
-coefficients (1/16), whose last layer starts at zero: a model is a usable codec from its first step.
+components), with a residual trunk on the pixels (at 1/4 of the sides) and residual branches on the
+coefficients (at 1/16), whose last layers start at zero: a model is a usable codec from its first step.
 
 Quantities are real: pixels in 0..1, coefficients of an orthonormal transform of them. The integer
 network has fixed steps (`FINE`, `COARSE`, `OPERAND`, `HIDDEN`), and the float network clamps where
@@ -29,7 +29,7 @@ from torch import Tensor
 
 from .layers import PIXEL_STEP, RESIDUAL_STEP, round_ste
 
-FINE = RESIDUAL_STEP  # int16 stream at 1/8: 1/16 grey level
+FINE = RESIDUAL_STEP  # int16 pixels at 1/4: 1/16 grey level
 COARSE = 1 / (8 * 255)  # int16 stream at 1/16: 1/8 grey level, of coefficients
 OPERAND = 1 / 16  # int8 inputs of the branches, normalised to -8..8
 HIDDEN = 1 / 32  # uint8 activations behind a ReLU
@@ -187,7 +187,8 @@ class Conv(nn.Module):
         gain, bias = (rows(t, level) for t in self.tables())
         y = self._convolve(x, self.weight)
         if self.kind == "u8":
-            return torch.addcmul(bias.to(y.dtype), y, gain.to(y.dtype)).clamp(0, 255 * HIDDEN)
+            y = torch.addcmul(bias.to(y.dtype), y, gain.to(y.dtype))
+            return (y if add is None else y + add).clamp(0, 255 * HIDDEN)
         y = torch.addcmul(bias, y if y.dtype == torch.float64 else y.float(), gain)
         return y if add is None else y + add
 
@@ -203,23 +204,16 @@ class Conv(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual branch on an int16 stream: normalise, 1x1, 3x3, 1x1, add.
+    """Residual branch on coefficients: normalise, 1x1, 3x3, 1x1, add."""
 
-    Args:
-        unit, out_unit: per channel, what the branch's input is divided by and its result multiplied by.
-        hidden: channels inside the branch.
-        levels: whether its first bias depends on the level.
-        step: of the stream.
-    """
-
-    def __init__(self, unit: Tensor, out_unit: Tensor, hidden: int, levels: bool, step: float) -> None:
+    def __init__(self, spread: Tensor, hidden: int, levels: bool) -> None:
         super().__init__()
-        c = unit.numel()
+        c = spread.numel()
         curve = Curve(torch.zeros(KNOTS, hidden)) if levels else None
-        self.scale = Scale(unit, step)
+        self.scale = Scale(operand_unit(spread), COARSE)
         self.enter = Conv(c, hidden, in_step=OPERAND, bias_curve=curve)
         self.mix = Conv(hidden, hidden, kernel=3)
-        self.leave = Conv(hidden, c, kind="i16", out_step=step, out_scale=out_unit)
+        self.leave = Conv(hidden, c, kind="i16", out_step=COARSE, out_scale=spread.clamp(max=0.15))
         nn.init.zeros_(self.leave.weight)
 
     def forward(self, x: Tensor, level: Tensor, simulate: bool) -> Tensor:
@@ -227,22 +221,35 @@ class Block(nn.Module):
         return cast(Tensor, self.leave(self.mix(h, level, simulate), level, simulate, x))
 
 
-def fine_blocks(count: int, hidden: int, levels: bool) -> nn.ModuleList:
-    """Branches on the 192 centred pixels of an 8x8 block; one operand step is one grey level."""
-    unit, out = torch.full((192,), PIXEL_STEP / OPERAND), torch.full((192,), 0.05)
-    blocks = nn.ModuleList(Block(unit, out, hidden, levels, FINE) for _ in range(count))
-    with torch.no_grad():
-        for block in blocks:
+class Trunk(nn.Module):
+    """Residual network on pixels: 3x3 in, `blocks` of two 3x3 with a skip, 3x3 out, added to its input.
+
+    Input: centred pixels behind two pixel-unshuffles, [N, 48, H/4, W/4]; one operand step is one grey level.
+    """
+
+    def __init__(self, width: int, blocks: int, levels: bool) -> None:
+        super().__init__()
+
+        def curve() -> Curve | None:
+            return Curve(torch.zeros(KNOTS, width)) if levels else None
+
+        self.scale = Scale(torch.full((48,), PIXEL_STEP / OPERAND), FINE)
+        self.enter = Conv(48, width, kernel=3, in_step=OPERAND, bias_curve=curve())
+        self.first = nn.ModuleList(Conv(width, width, kernel=3, bias_curve=curve()) for _ in range(blocks))
+        self.second = nn.ModuleList(Conv(width, width, kernel=3) for _ in range(blocks))
+        self.leave = Conv(width, 48, kernel=3, kind="i16", out_step=FINE, out_scale=torch.full((48,), 0.05))
+        with torch.no_grad():
             # Filters that see differences, not brightness.
-            w = cast(Block, block).enter.weight
-            w.sub_(w.reshape(hidden, 3, 64, 1, 1).mean(2, keepdim=True).expand(-1, -1, 64, -1, -1).reshape(w.shape))
-    return blocks
+            self.enter.weight.sub_(self.enter.weight.mean(dim=(1, 2, 3), keepdim=True))
+            for conv in self.second:
+                cast(Conv, conv).weight.mul_(0.3)
+            self.leave.weight.zero_()
 
-
-def coarse_blocks(spread: Tensor, count: int, hidden: int, levels: bool) -> nn.ModuleList:
-    """Branches on the coefficients; `operand_unit` keeps the largest in range."""
-    out = spread.clamp(max=0.15)
-    return nn.ModuleList(Block(operand_unit(spread), out, hidden, levels, COARSE) for _ in range(count))
+    def forward(self, x: Tensor, level: Tensor, simulate: bool) -> Tensor:
+        h = self.enter(self.scale(x, level, simulate), level, simulate)
+        for first, second in zip(self.first, self.second, strict=True):
+            h = second(first(h, level, simulate), level, simulate, h)
+        return cast(Tensor, self.leave(h, level, simulate, x))
 
 
 def operand_unit(spread: Tensor) -> Tensor:
@@ -265,46 +272,45 @@ def _run(blocks: nn.ModuleList, x: Tensor, level: Tensor, simulate: bool) -> Ten
 class Analysis(nn.Module):
     """ComCNN: image -> latent y at 1/16, the same for all levels."""
 
-    def __init__(self, basis: dict[str, Tensor], hidden: tuple[int, int], blocks: tuple[int, int]) -> None:
+    def __init__(self, basis: dict[str, Tensor], width: int, trunk: int, hidden: int, blocks: int) -> None:
         super().__init__()
-        self.fine = fine_blocks(blocks[0], hidden[0], False)
+        self.trunk = Trunk(width, trunk, False)
         self.down = _stream_conv(basis["rows"], FINE, COARSE)
-        self.coarse = coarse_blocks(basis["spread"], blocks[1], hidden[1], False)
+        self.blocks = nn.ModuleList(Block(basis["spread"], hidden, False) for _ in range(blocks))
 
     def forward(self, image: Tensor, level: Tensor, simulate: bool) -> Tensor:
         """Image [N,3,H,W] (sides multiples of 16) in 0..1, or in 0..255 for `simulate`."""
-        x = unshuffle8(image)
-        x = _run(self.fine, x * 16 - 2040 if simulate else x - 0.5, level, simulate)
-        x = self.down(F.pixel_unshuffle(x, 2), level, simulate)
-        return _run(self.coarse, x, level, simulate)
+        x = unshuffle(image, 2).contiguous(memory_format=torch.channels_last)
+        x = self.trunk(x * 16 - 2040 if simulate else x - 0.5, level, simulate)
+        return _run(self.blocks, self.down(unshuffle(x, 2), level, simulate), level, simulate)
 
 
 class Synthesis(nn.Module):
     """RecCNN: latent y^ -> image."""
 
-    def __init__(self, basis: dict[str, Tensor], hidden: tuple[int, int], blocks: tuple[int, int]) -> None:
+    def __init__(self, basis: dict[str, Tensor], width: int, trunk: int, hidden: int, blocks: int) -> None:
         super().__init__()
-        self.coarse = coarse_blocks(basis["spread"], blocks[1], hidden[1], True)
+        self.blocks = nn.ModuleList(Block(basis["spread"], hidden, True) for _ in range(blocks))
         self.up = _stream_conv(basis["rows"].T, COARSE, FINE)
-        self.fine = fine_blocks(blocks[0], hidden[0], True)
+        self.trunk = Trunk(width, trunk, True)
 
     def forward(self, y: Tensor, level: Tensor, simulate: bool) -> Tensor:
         """Image in 0..1, not clamped; in 0..255, rounded and clamped, for `simulate`."""
-        x = _run(self.coarse, y, level, simulate)
-        x = F.pixel_shuffle(self.up(x, level, simulate), 2)
-        x = shuffle8(_run(self.fine, x, level, simulate))
+        x = shuffle(self.up(_run(self.blocks, y, level, simulate), level, simulate), 2)
+        x = shuffle(self.trunk(x.contiguous(memory_format=torch.channels_last), level, simulate), 2)
         return _floor_ste((x + 2040 + 8) / 16).clamp(0, 255) if simulate else x + 0.5
 
 
-def unshuffle8(x: Tensor) -> Tensor:
-    """Pixel-unshuffle by 2 three times: the channel order of the packed program."""
-    for _ in range(3):
+def unshuffle(x: Tensor, times: int) -> Tensor:
+    """Pixel-unshuffle by 2, repeated: the channel order of the packed program."""
+    for _ in range(times):
         x = F.pixel_unshuffle(x, 2)
-    return x.contiguous(memory_format=torch.channels_last)
+    return x
 
 
-def shuffle8(x: Tensor) -> Tensor:
-    for _ in range(3):
+def shuffle(x: Tensor, times: int) -> Tensor:
+    """The inverse of `unshuffle`."""
+    for _ in range(times):
         x = F.pixel_shuffle(x, 2)
     return x
 
@@ -431,9 +437,11 @@ class RangeModel(nn.Module):
         self,
         basis: dict[str, Tensor],
         *,
-        hidden: tuple[int, int] = (64, 128),
-        analysis_blocks: tuple[int, int] = (3, 3),
-        synthesis_blocks: tuple[int, int] = (4, 3),
+        width: int = 64,
+        analysis_trunk: int = 1,
+        synthesis_trunk: int = 3,
+        hidden: int = 128,
+        blocks: int = 3,
         hyper_width: int = 128,
         hyper_channels: int = 64,
         features: int = 128,
@@ -448,8 +456,8 @@ class RangeModel(nn.Module):
         # The step that balances rate and distortion of a uniform quantiser at this lambda.
         log_step = 0.5 * (math.log(26) - (log_lambda + 2 * math.log(255)))
         self.log_gain = Curve((-log_step)[:, None].repeat(1, m))
-        self.analysis = Analysis(basis, hidden, analysis_blocks)
-        self.synthesis = Synthesis(basis, hidden, synthesis_blocks)
+        self.analysis = Analysis(basis, width, analysis_trunk, hidden, blocks)
+        self.synthesis = Synthesis(basis, width, synthesis_trunk, hidden, blocks)
         self.hyper_analysis = HyperAnalysis(spread, hyper_width, hyper_channels)
         self.hyper_synthesis = HyperSynthesis(hyper_channels, hyper_width, features, self.hyper_analysis.log_gain)
         self.priors = nn.ModuleList(
@@ -547,11 +555,11 @@ def principal_components(patches: Tensor, latent: int = 320) -> dict[str, Tensor
         patches: float [N, 3, 16, 16] in 0..1 from training photographs.
         latent: channels at 1/16.
     Returns:
-        ``rows`` [latent, 768], orthonormal, in the channel order of `unshuffle8` and a
-        pixel-unshuffle, without centring beyond the 1/2 that the networks take off; ``spread``
+        ``rows`` [latent, 768], orthonormal, in the channel order of `unshuffle`,
+        without centring beyond the 1/2 that the networks take off; ``spread``
         [latent]: root mean square of the coefficients.
     """
-    x = F.pixel_unshuffle(unshuffle8(patches).double() - 0.5, 2)[:, :, 0, 0]
+    x = unshuffle(patches.double() - 0.5, 4)[:, :, 0, 0]
     values, vectors = torch.linalg.eigh(x.T @ x / len(x))
     rows = vectors.flip(1)[:, :latent].T
     return {"rows": rows.float(), "spread": values.flip(0)[:latent].clamp_min(1e-8).sqrt().float()}
