@@ -21,6 +21,7 @@ import fastcodec
 import numpy as np
 import pytest
 from fastcodec import container
+from fastcodec.codecs import DEFAULT
 from PIL import Image
 
 OK, BAD_DATA, USAGE, MISSING, SYSTEM = 0, 1, 2, 3, 4
@@ -83,7 +84,7 @@ def test_encode_info_verify_decode(tmp_path: Path) -> None:
     assert data == fastcodec.encode(picture(), quality=60)
 
     (row,) = json.loads(done("info", "photo.fcd", "--json", cwd=tmp_path))
-    assert (row["input"], row["width"], row["height"], row["codec"]) == ("photo.fcd", 50, 40, "jpeg")
+    assert (row["input"], row["width"], row["height"], row["codec"]) == ("photo.fcd", 50, 40, DEFAULT)
     assert row["total_bytes"] == len(data)
     shown = done("info", "photo.fcd", cwd=tmp_path).decode()
     assert "payload_bytes" in shown
@@ -214,7 +215,7 @@ def _saved(path: Path) -> Path:
         (["decode", "a.png"], "a.png would be overwritten by its own output"),
         (["encode", "a.png", "--codec", "gif"], "must be one of jpeg"),
         (["encode", "a.png", "--codec-option", "smooth"], "KEY=VALUE"),
-        (["encode", "a.png", "--codec-option", "color=1"], "unknown to codec jpeg"),
+        (["encode", "a.png", "-c", "jpeg", "--codec-option", "color=1"], "unknown to codec jpeg"),
         (["encode", "a.png", "--container", "jpeg", "--codec", "webp"], "--codec jpeg"),
         (["encode", "a.png", "-o", "x.fcd", "-d", "out"], "give one of --output"),
         (["encode", "a.png", "b.png", "-o", "x.fcd"], "use --output-dir"),

@@ -279,7 +279,7 @@ def decode(
 
     Example:
         >>> import fastcodec, numpy as np
-        >>> data = fastcodec.encode(np.full((8, 8), 77, np.uint8))
+        >>> data = fastcodec.encode(np.full((8, 8), 77, np.uint8), codec="jpeg")
         >>> fastcodec.decode(data, region=(2, 3, 5, 1))
         array([[77, 77, 77, 77, 77]], dtype=uint8)
     """
@@ -334,7 +334,7 @@ def verify(data: Data, *, limits: Limits | None = None, threads: int | None = No
 
     Example:
         >>> import fastcodec, numpy as np
-        >>> fastcodec.verify(fastcodec.encode(np.zeros((5, 7), np.uint8))).quality
+        >>> fastcodec.verify(fastcodec.encode(np.zeros((5, 7), np.uint8), codec="jpeg")).quality
         75
     """
     limits = _limits(limits)
