@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 Array = np.ndarray
-CPU_BACKENDS = ("avx512", "avxvnni", "avx2", "scalar", "reference")
+CPU_BACKENDS = ("amx", "avx512", "avxvnni", "avx2", "scalar", "reference")
 NO_QUALITIES = (50,)
 
 

@@ -13,6 +13,9 @@
 
 namespace fastcodec {
 
+#if defined(FASTCODEC_BUILT_AMX)
+namespace amx { extern const RangeKernels range_kernels; }
+#endif
 #if defined(FASTCODEC_BUILT_AVX512)
 namespace avx512 { extern const RangeKernels range_kernels; }
 #endif
@@ -26,6 +29,9 @@ namespace scalar { extern const RangeKernels range_kernels; }
 
 const RangeKernels& range_kernels(const std::string& backend) {
   const std::string name = find_kernels(backend).name;
+#if defined(FASTCODEC_BUILT_AMX)
+  if (name == "amx") return amx::range_kernels;
+#endif
 #if defined(FASTCODEC_BUILT_AVX512)
   if (name == "avx512") return avx512::range_kernels;
 #endif

@@ -4,8 +4,12 @@
 
 #include <cstdlib>
 
-#if defined(FASTCODEC_BUILT_AVXVNNI)
+#if defined(FASTCODEC_BUILT_AVXVNNI) || defined(FASTCODEC_BUILT_AMX)
 #include <cpuid.h>
+#endif
+#if defined(FASTCODEC_BUILT_AMX) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 #include "common/error.h"
@@ -14,6 +18,9 @@
 
 namespace fastcodec {
 
+#if defined(FASTCODEC_BUILT_AMX)
+namespace amx { extern const Kernels kernels; }
+#endif
 #if defined(FASTCODEC_BUILT_AVX512)
 namespace avx512 { extern const Kernels kernels; }
 #endif
@@ -41,14 +48,39 @@ bool has_avx_vnni() {
 }
 #endif
 
+#if defined(FASTCODEC_BUILT_AVX512) || defined(FASTCODEC_BUILT_AMX)
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("bmi2");
+}
+#endif
+
+#if defined(FASTCODEC_BUILT_AMX)
+// The CPU has int8 tiles, the system saves them, and it lets this process use them: Linux gives each process the room for
+// their state only when it asks.
+bool has_amx() {
+#if defined(__linux__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c >> 27 & 1)) return false;  // no xgetbv
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d >> 24 & 3) != 3) return false;
+  unsigned low = 0, high = 0;
+  asm("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  constexpr int kTileData = 18, kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM of asm/prctl.h
+  return (low >> (kTileData - 1) & 3) == 3 && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
+
 // Best first.
 const std::vector<Entry>& entries() {
   static const std::vector<Entry> list = {
+#if defined(FASTCODEC_BUILT_AMX)
+      {&amx::kernels, has_avx512() && has_amx(), "this CPU lacks AMX for int8, or the system does not let this process use it"},
+#endif
 #if defined(FASTCODEC_BUILT_AVX512)
-      {&avx512::kernels,
-       __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("bmi2"),
-       "this CPU lacks AVX-512 F, BW, VL, DQ or VNNI"},
+      {&avx512::kernels, has_avx512(), "this CPU lacks AVX-512 F, BW, VL, DQ or VNNI"},
 #endif
 #if defined(FASTCODEC_BUILT_AVXVNNI)
       {&avxvnni::kernels, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && has_avx_vnni(),

@@ -39,6 +39,7 @@ struct ConvShape {
   int in_pixel;      // elements between input pixels, fixed when the weights are packed
   bool winograd;     // set by conv_plan
   int n_blocks = 0;  // set by conv_plan: non-zero blocks of weights, 0 = dense
+  bool tiles = false;  // set by conv_plan: by tile products
 };
 
 // y = clamp(((acc + bias) * mult >> 32) + add), acc = sum over taps and input channels of weight * x, the product with

@@ -27,6 +27,12 @@ void conv_sparse_pack(const ConvShape& shape, const int8_t* weight, uint8_t* pac
 size_t conv_sparse_scratch_bytes(const ConvShape& shape);
 void conv_sparse(const ConvArgs& args);
 
+// Convolution by tile products, where the instruction set has tiles; it needs no scratch.
+bool conv_tiles_fits(const ConvShape& shape);
+size_t conv_tiles_packed_bytes(const ConvShape& shape);
+void conv_tiles_pack(const ConvShape& shape, const int8_t* weight, uint8_t* packed, int32_t* bias_shift);
+void conv_tiles(const ConvArgs& args);
+
 // 1x1 convolution of i16.
 size_t conv_i16_packed_bytes(const ConvShape& shape);
 void conv_i16_pack(const ConvShape& shape, const int8_t* weight, uint8_t* packed, int32_t* bias_shift);

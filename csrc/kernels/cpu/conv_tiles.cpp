@@ -1,0 +1,186 @@
+// SPDX-FileCopyrightText: 2026 fastcodec authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Convolution by tile products (AMX). A tile of activations is 16 pixels, as they lie in memory, x 64 bytes: all channels
+// of the taps of one row, 64 bytes after 64 bytes; weights of 0 meet what lies behind the last one. A tile of weights is
+// 64 bytes of input x 16 outputs. A block is 2 x 2 tiles of sums, which begin as the bias. The way from sums to outputs
+// takes nearly as long as the products, in other parts of the core: so the sums of one block become outputs between the
+// products of the next.
+#include <string.h>
+
+#include "kernels/cpu/conv.h"
+#include "kernels/cpu/conv_block.h"
+
+namespace fastcodec::FASTCODEC_ISA {
+
+#if defined(FASTCODEC_SIMD_TILES)
+namespace {
+
+constexpr int kTilePixels = 16;
+constexpr int kTileInputs = 64;
+constexpr int kTileWeights = kTileInputs * kLanes;
+constexpr int kBlockTiles = 2;  // of pixels, and of outputs, in a block
+
+constexpr int kMaxSteps = 3 * (2 * 1024 + 1024) / kTileInputs;  // 1024: kMaxChannels of a program
+
+int n_vectors(const ConvShape& s) { return round_up(s.out_channels, kLanes) / kLanes; }
+// Tiles of activations for one row of taps.
+int row_steps(const ConvShape& s) {
+  return round_up((s.kernel - 1) * s.in_pixel + s.in_channels, kTileInputs) / kTileInputs;
+}
+
+// Sums that wait to become outputs: quads of four vectors of [pixel][N][lane].
+struct Waiting {
+  const int32_t* next;
+  const int32_t* end;
+  int y, x;      // of the next one
+  uint8_t* out;  // there, for u8 outputs
+};
+
+// Makes one quad outputs, if one is left.
+template <int N, bool kPlain>
+inline __attribute__((always_inline)) void finish_quad(const ConvArgs& a, const V (&mult)[N], const V (&mult_odd)[N], int c,
+                                                       Waiting* w) {
+  constexpr int kQuadPixels = 4 / N;
+  if (w->next == w->end) return;
+  const int32_t* sums = w->next;
+  if (kPlain) {
+    const V v0 = mul_shift_32(load_once(sums), mult[0], mult_odd[0]);
+    const V v1 = mul_shift_32(load_once(sums + kLanes), mult[1 % N], mult_odd[1 % N]);
+    const V v2 = mul_shift_32(load_once(sums + 2 * kLanes), mult[0], mult_odd[0]);
+    const V v3 = mul_shift_32(load_once(sums + 3 * kLanes), mult[1 % N], mult_odd[1 % N]);
+    store_pieces<kQuadPixels>(w->out, a.out_pixel, pack_u8(v0, v1, v2, v3));
+    w->out += static_cast<ptrdiff_t>(kQuadPixels) * a.out_pixel;
+  } else {
+    for (int i = 0; i < 4; ++i) {
+      finish(a, load(sums + i * kLanes), zero(), mult[i % N], w->y, w->x + i / N, c + i % N * kLanes);
+    }
+    w->x += kQuadPixels;
+  }
+  w->next = sums + 4 * kLanes;
+}
+
+// Sums of M tiles of pixels x N tiles of outputs into sums[pixel][N][lane]; in[step] + at is the first tile of activations
+// of a step. between() is called once after the products of each step.
+template <int M, int N, bool kSigned, class Between>
+inline void sum_block(const uint8_t* const* in, int n_steps, ptrdiff_t at, ptrdiff_t pixel, const uint8_t* w, const int32_t* bias,
+                      int32_t* sums, Between&& between) {
+  tile_load<0>(bias, 0);
+  if (N == 2) tile_load<1>(bias + kLanes, 0);
+  if (M == 2) tile_load<2>(bias, 0);
+  if (M == 2 && N == 2) tile_load<3>(bias + kLanes, 0);
+  for (int step = 0; step < n_steps; ++step) {
+    const uint8_t* x = in[step] + at;
+    tile_load<4>(x, pixel);
+    tile_load<6>(w, kTileInputs);
+    tile_dot<0, 4, 6, kSigned>();
+    if (N == 2) {
+      tile_load<7>(w + kTileWeights, kTileInputs);
+      tile_dot<1, 4, 7, kSigned>();
+    }
+    if (M == 2) {
+      tile_load<5>(x + kTilePixels * pixel, pixel);
+      tile_dot<2, 5, 6, kSigned>();
+      if (N == 2) tile_dot<3, 5, 7, kSigned>();
+    }
+    w += N * kTileWeights;
+    between();
+  }
+  constexpr ptrdiff_t kPitch = N * kLanes * sizeof(int32_t);
+  tile_store<0>(sums, kPitch);
+  if (N == 2) tile_store<1>(sums + kLanes, kPitch);
+  if (M == 2) tile_store<2>(sums + kTilePixels * N * kLanes, kPitch);
+  if (M == 2 && N == 2) tile_store<3>(sums + kTilePixels * N * kLanes + kLanes, kPitch);
+}
+
+// All pixels of all rows, N vectors of channels from c on.
+template <int N, bool kSigned, bool kPlain>
+void conv_columns(const ConvArgs& a, const uint8_t* w, int c) {
+  const ConvShape& s = a.shape;
+  const int n_steps = s.kernel * row_steps(s);
+  const ptrdiff_t pixel = static_cast<ptrdiff_t>(s.stride) * s.in_pixel;
+  V mult[N], mult_odd[N];
+  for (int n = 0; n < N; ++n) {
+    mult[n] = load(a.mult + c + n * kLanes);
+    mult_odd[n] = odd_lanes(mult[n]);
+  }
+  alignas(64) int32_t sums[2][kBlockTiles * kTilePixels * N * kLanes];
+  Waiting waiting{};
+  constexpr int kQuads = kBlockTiles * kTilePixels * N / 4;
+  const int quads_of_step = (kQuads + n_steps - 1) / n_steps;
+  const auto finish_some = [&]() __attribute__((always_inline)) {
+    for (int i = 0; i < quads_of_step; ++i) finish_quad<N, kPlain>(a, mult, mult_odd, c, &waiting);
+  };
+  int now = 0;
+  for (int y = 0; y < a.n_rows; ++y) {
+    const uint8_t* in[kMaxSteps];
+    for (int i = 0; i < n_steps; ++i) in[i] = a.in[y * s.stride + i / row_steps(s)] + i % row_steps(s) * kTileInputs;
+    for (int x = 0; x < a.n_cols; x += kBlockTiles * kTilePixels) {
+      const bool both = a.n_cols - x > kTilePixels;
+      if (both) sum_block<2, N, kSigned>(in, n_steps, x * pixel, pixel, w, a.bias + c, sums[now], finish_some);
+      else sum_block<1, N, kSigned>(in, n_steps, x * pixel, pixel, w, a.bias + c, sums[now], finish_some);
+      waiting = {sums[now], sums[now] + (both ? 2 : 1) * kTilePixels * N * kLanes, y, x,
+                 static_cast<uint8_t*>(a.out[y]) + static_cast<ptrdiff_t>(x) * a.out_pixel + c};
+      now ^= 1;
+    }
+  }
+  for (int i = 0; i < kQuads; ++i) finish_quad<N, kPlain>(a, mult, mult_odd, c, &waiting);
+}
+
+template <int N>
+void columns(const ConvArgs& a, const uint8_t* w, int c) {
+  if (a.shape.in_signed) is_plain(a) ? conv_columns<N, true, true>(a, w, c) : conv_columns<N, true, false>(a, w, c);
+  else is_plain(a) ? conv_columns<N, false, true>(a, w, c) : conv_columns<N, false, false>(a, w, c);
+}
+
+}  // namespace
+
+bool conv_tiles_fits(const ConvShape& s) { return !s.depthwise && !s.wide; }
+
+size_t conv_tiles_packed_bytes(const ConvShape& s) {
+  return static_cast<size_t>(n_vectors(s)) * s.kernel * row_steps(s) * kTileWeights;
+}
+
+// [block of outputs][row of taps][step][vector of the block][4 inputs][output][4]
+void conv_tiles_pack(const ConvShape& s, const int8_t* weight, uint8_t* packed, int32_t* bias_shift) {
+  memset(packed, 0, conv_tiles_packed_bytes(s));
+  memset(bias_shift, 0, s.out_channels * sizeof *bias_shift);
+  for (int o = 0; o < s.out_channels; ++o) {
+    const int first = o / kLanes / kBlockTiles * kBlockTiles;
+    const int width = n_vectors(s) - first < kBlockTiles ? n_vectors(s) - first : kBlockTiles;
+    uint8_t* block = packed + static_cast<size_t>(first) * s.kernel * row_steps(s) * kTileWeights;
+    for (int ky = 0; ky < s.kernel; ++ky) {
+      for (int kx = 0; kx < s.kernel; ++kx) {
+        for (int i = 0; i < s.in_channels; ++i) {
+          const int at = kx * s.in_pixel + i, step = ky * row_steps(s) + at / kTileInputs, k = at % kTileInputs;
+          uint8_t* tile = block + (static_cast<size_t>(step) * width + o / kLanes - first) * kTileWeights;
+          tile[(k / 4 * kLanes + o % kLanes) * 4 + k % 4] = static_cast<uint8_t>(*weight++);
+        }
+      }
+    }
+  }
+}
+
+void conv_tiles(const ConvArgs& a) {
+  const ConvShape& s = a.shape;
+  tiles_begin();
+  const uint8_t* w = a.packed;
+  for (int v = 0; v < n_vectors(s); v += kBlockTiles) {
+    const bool both = n_vectors(s) - v >= kBlockTiles;
+    if (both) columns<2>(a, w, v * kLanes);
+    else columns<1>(a, w, v * kLanes);
+    w += static_cast<size_t>(kBlockTiles) * s.kernel * row_steps(s) * kTileWeights;
+  }
+  tiles_end();
+}
+
+#else  // an instruction set without tiles
+
+bool conv_tiles_fits(const ConvShape&) { return false; }
+size_t conv_tiles_packed_bytes(const ConvShape&) { return 0; }
+void conv_tiles_pack(const ConvShape&, const int8_t*, uint8_t*, int32_t*) {}
+void conv_tiles(const ConvArgs&) {}
+
+#endif
+
+}  // namespace fastcodec::FASTCODEC_ISA

@@ -1,0 +1,76 @@
+// SPDX-FileCopyrightText: 2026 fastcodec authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// AVX-512 with VNNI and, for conv_tiles.cpp, AMX: eight tile registers of 16 rows x 64 bytes. One instruction multiplies
+// 16 x 64 bytes by 64 x 16 and adds the products to 16 x 16 int32, modulo 2^32, without saturation.
+#pragma once
+
+#include "kernels/cpu/simd_avx512.h"
+
+namespace fastcodec::FASTCODEC_ISA {
+namespace {
+
+#define FASTCODEC_SIMD_TILES 1
+
+// All tiles at full size, until tiles_end(): the layout that LDTILECFG reads.
+struct TileConfig {
+  uint8_t palette, start_row, zero[14];
+  uint16_t row_bytes[16];
+  uint8_t rows[16];
+};
+alignas(64) constexpr TileConfig kFullTiles = {
+    1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+static_assert(sizeof(TileConfig) == 64, "as the instruction reads it");
+
+inline void tiles_begin() { asm volatile("ldtilecfg %0" : : "m"(kFullTiles)); }
+inline void tiles_end() { asm volatile("tilerelease"); }
+
+// In assembly because the intrinsics of GCC are macros that want the tile as a literal, and some lack "memory".
+template <int tile>
+inline void tile_load(const void* p, ptrdiff_t pitch) {
+  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(p), "r"(pitch), "i"(tile) : "memory");
+}
+template <int tile>
+inline void tile_store(void* p, ptrdiff_t pitch) {
+  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(p), "r"(pitch), "i"(tile) : "memory");
+}
+// sum += x * w; lane 4 of row i of w holds the weights of output i for inputs 4 r .. 4 r + 3
+template <int sum, int x, int w, bool x_signed>
+inline void tile_dot() {
+  if (x_signed) asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sum), "i"(x), "i"(w));
+  else asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sum), "i"(x), "i"(w));
+}
+
+// a * mult >> 32 as mul_shift_32, with mult_odd = mult >> 32 in each 64-bit lane.
+inline V mul_shift_32(V a, V mult, V mult_odd) {
+  const __m512i even = _mm512_mul_epi32(a, mult), odd = _mm512_mul_epi32(_mm512_srli_epi64(a, 32), mult_odd);
+  return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
+}
+inline V load_once(const int32_t* p) {
+  V v = load(p);
+  asm("" : "+v"(v));
+  return v;
+}
+inline V odd_lanes(V a) { return _mm512_srli_epi64(a, 32); }
+
+// Four vectors as 64 bytes, clamped to u8, in order.
+inline __m512i pack_u8(V a, V b, V c, V d) {
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)));
+}
+// 64 bytes in pieces, the next one `pitch` further.
+template <int pieces>
+inline void store_pieces(uint8_t* p, ptrdiff_t pitch, __m512i v) {
+  if (pieces == 2) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_castsi512_si256(v));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + pitch), _mm512_extracti64x4_epi64(v, 1));
+  } else {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_castsi512_si128(v));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + pitch), _mm512_extracti32x4_epi32(v, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 2 * pitch), _mm512_extracti32x4_epi32(v, 2));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 3 * pitch), _mm512_extracti32x4_epi32(v, 3));
+  }
+}
+
+}  // namespace
+}  // namespace fastcodec::FASTCODEC_ISA
