@@ -54,7 +54,7 @@ struct ConvArgs {
                                // x * stride - kernel / 2 for the first output pixel x
   void* const* out;            // n_rows rows; channels up to round_up(out_channels, kChannelAlign) may be written
   Dtype out_type;
-  int out_pixel;
+  int out_pixel;               // round_up(out_channels, kChannelAlign)
   const void* const* add;      // null, or n_rows rows at the first output pixel, readable like an output row
   Dtype add_type;
   int add_pixel;

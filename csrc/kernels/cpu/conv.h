@@ -27,6 +27,12 @@ void conv_sparse_pack(const ConvShape& shape, const int8_t* weight, uint8_t* pac
 size_t conv_sparse_scratch_bytes(const ConvShape& shape);
 void conv_sparse(const ConvArgs& args);
 
+// Depthwise convolution from u8 to u8 with nothing to add, for some shapes; conv_direct calls it.
+bool conv_depthwise_fits(const ConvShape& shape);
+size_t conv_depthwise_packed_bytes(const ConvShape& shape);
+void conv_depthwise_pack(const ConvShape& shape, const int8_t* weight, uint8_t* packed);
+void conv_depthwise(const ConvArgs& args, const uint8_t* packed);
+
 // Convolution by tile products, where the instruction set has tiles; it needs no scratch.
 bool conv_tiles_fits(const ConvShape& shape);
 size_t conv_tiles_packed_bytes(const ConvShape& shape);

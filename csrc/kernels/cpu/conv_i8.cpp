@@ -147,6 +147,9 @@ void pack_depthwise(const ConvShape& s, const int8_t* weight, int32_t* packed) {
   }
 }
 
+// Of the weights that depthwise_rows takes; those for conv_depthwise follow.
+size_t depthwise_bytes(const ConvShape& s) { return static_cast<size_t>(n_vectors(s)) * 6 * kLanes * sizeof(int32_t); }
+
 void pack_dense(const ConvShape& s, const int8_t* weight, Weight* packed) {
   const Runs runs = runs_of(s);
   const int run_taps = s.kernel / runs.n_runs;  // taps in a run
@@ -169,7 +172,7 @@ void pack_dense(const ConvShape& s, const int8_t* weight, Weight* packed) {
 }  // namespace
 
 size_t conv_direct_packed_bytes(const ConvShape& s) {
-  if (s.depthwise) return static_cast<size_t>(n_vectors(s)) * 6 * kLanes * sizeof(int32_t);
+  if (s.depthwise) return depthwise_bytes(s) + (conv_depthwise_fits(s) ? conv_depthwise_packed_bytes(s) : 0);
   const Runs runs = runs_of(s);
   return static_cast<size_t>(n_vectors(s)) * kLanes * s.kernel * runs.n_runs * runs.n_steps * kGroup * sizeof(Weight);
 }
@@ -177,7 +180,10 @@ size_t conv_direct_packed_bytes(const ConvShape& s) {
 void conv_direct_pack(const ConvShape& s, const int8_t* weight, uint8_t* packed, int32_t* bias_shift) {
   memset(packed, 0, conv_direct_packed_bytes(s));
   memset(bias_shift, 0, s.out_channels * sizeof *bias_shift);
-  if (s.depthwise) return pack_depthwise(s, weight, reinterpret_cast<int32_t*>(packed));
+  if (s.depthwise) {
+    if (conv_depthwise_fits(s)) conv_depthwise_pack(s, weight, packed + depthwise_bytes(s));
+    return pack_depthwise(s, weight, reinterpret_cast<int32_t*>(packed));
+  }
   pack_dense(s, weight, reinterpret_cast<Weight*>(packed));
   if (!s.in_signed) return;
   const int n = s.kernel * s.kernel * s.in_channels;
@@ -193,7 +199,10 @@ size_t conv_direct_scratch_bytes(const ConvShape& s) {
 
 void conv_direct(const ConvArgs& a) {
   const ConvShape& s = a.shape;
-  if (s.depthwise) return depthwise_rows(a);
+  if (s.depthwise) {
+    if (is_plain(a) && conv_depthwise_fits(s)) return conv_depthwise(a, a.packed + depthwise_bytes(s));
+    return depthwise_rows(a);
+  }
   const int n_in = (a.n_rows - 1) * s.stride + s.kernel;
   const size_t vector_weights = conv_direct_packed_bytes(s) / sizeof(Weight) / n_vectors(s);
   for (int x = 0; x < a.n_cols; x += kChunkPixels) {

@@ -41,22 +41,16 @@ inline void tile_dot() {
   else asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sum), "i"(x), "i"(w));
 }
 
-// a * mult >> 32 as mul_shift_32, with mult_odd = mult >> 32 in each 64-bit lane.
-inline V mul_shift_32(V a, V mult, V mult_odd) {
-  const __m512i even = _mm512_mul_epi32(a, mult), odd = _mm512_mul_epi32(_mm512_srli_epi64(a, 32), mult_odd);
-  return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
-}
 inline V load_once(const int32_t* p) {
   V v = load(p);
   asm("" : "+v"(v));
   return v;
 }
-inline V odd_lanes(V a) { return _mm512_srli_epi64(a, 32); }
 
 // Four vectors as 64 bytes, clamped to u8, in order.
 inline __m512i pack_u8(V a, V b, V c, V d) {
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)));
+  return _mm512_permutexvar_epi32(order, narrow_u8(a, b, c, d));
 }
 // 64 bytes in pieces, the next one `pitch` further.
 template <int pieces>

@@ -101,5 +101,23 @@ inline V broadcast_lane(int32_t v) { return _mm512_set1_epi32(v); }
 template <int n> inline V shift_left(V a) { return _mm512_slli_epi32(a, n); }
 template <int n> inline V shift_right(V a) { return _mm512_srai_epi32(a, n); }
 
+// For depthwise convolutions of bytes: vectors of bytes, all in pieces of 16.
+#define FASTCODEC_SIMD_BYTES 1
+inline V load_bytes(const uint8_t* p) { return _mm512_loadu_si512(p); }
+inline void store_bytes(uint8_t* p, V a) { _mm512_storeu_si512(p, a); }
+inline V zip8_low(V a, V b) { return _mm512_unpacklo_epi8(a, b); }
+inline V zip8_high(V a, V b) { return _mm512_unpackhi_epi8(a, b); }
+inline V zip16_low(V a, V b) { return _mm512_unpacklo_epi16(a, b); }
+inline V zip16_high(V a, V b) { return _mm512_unpackhi_epi16(a, b); }
+// Piece by piece the four int32 of a, b, c, d, clamped to u8.
+inline V narrow_u8(V a, V b, V c, V d) { return _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)); }
+
+// a * mult >> 32 as mul_shift_32, with mult_odd = odd_lanes(mult).
+inline V odd_lanes(V a) { return _mm512_srli_epi64(a, 32); }
+inline V mul_shift_32(V a, V mult, V mult_odd) {
+  const __m512i even = _mm512_mul_epi32(a, mult), odd = _mm512_mul_epi32(odd_lanes(a), mult_odd);
+  return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
+}
+
 }  // namespace
 }  // namespace fastcodec::FASTCODEC_ISA
