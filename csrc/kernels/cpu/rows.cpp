@@ -107,6 +107,22 @@ void pixel_unshuffle2(const void* const rows[2], int in_pixel, int channels, int
 void phase(const uint8_t* in, int in_pixel, int channels, const uint8_t* table, int n_planes, int period, int x0,
            const uint8_t* column, uint8_t* out, int out_pixel, int n_cols) {
   int at = x0 % period;
+  constexpr int kMost = 16, kMostPeriod = 64;  // then whole vectors are copied; what is too much is written over or slack
+  if (channels <= kMost && 2 * n_planes <= kMost && period <= kMostPeriod) {
+    uint8_t tail[kMostPeriod][kMost] = {};
+    for (int i = 0; i < period; ++i) {
+      for (int k = 0; k < n_planes; ++k) {
+        tail[i][k] = table[k * period + i];
+        tail[i][n_planes + k] = column[k];
+      }
+    }
+    for (int x = 0; x < n_cols; ++x, in += in_pixel, out += out_pixel) {
+      memcpy(out, in, kMost);
+      memcpy(out + channels, tail[at], kMost);
+      if (++at == period) at = 0;
+    }
+    return;
+  }
   for (int x = 0; x < n_cols; ++x, in += in_pixel, out += out_pixel) {
     for (int c = 0; c < channels; ++c) out[c] = in[c];
     for (int k = 0; k < n_planes; ++k) {
