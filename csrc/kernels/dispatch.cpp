@@ -19,23 +19,24 @@
 namespace fastcodec {
 
 #if defined(FASTCODEC_BUILT_AMX)
-namespace amx { extern const Kernels kernels; }
+namespace amx { extern const Kernels kernels; int64_t peak_macs(int64_t rounds); }
 #endif
 #if defined(FASTCODEC_BUILT_AVX512)
-namespace avx512 { extern const Kernels kernels; }
+namespace avx512 { extern const Kernels kernels; int64_t peak_macs(int64_t rounds); }
 #endif
 #if defined(FASTCODEC_BUILT_AVXVNNI)
-namespace avxvnni { extern const Kernels kernels; }
+namespace avxvnni { extern const Kernels kernels; int64_t peak_macs(int64_t rounds); }
 #endif
 #if defined(FASTCODEC_BUILT_AVX2)
-namespace avx2 { extern const Kernels kernels; }
+namespace avx2 { extern const Kernels kernels; int64_t peak_macs(int64_t rounds); }
 #endif
-namespace scalar { extern const Kernels kernels; }
+namespace scalar { extern const Kernels kernels; int64_t peak_macs(int64_t rounds); }
 
 namespace {
 
 struct Entry {
   const Kernels* kernels;
+  int64_t (*peak_macs)(int64_t rounds);
   bool available;
   const char* needs;
 };
@@ -77,20 +78,20 @@ bool has_amx() {
 const std::vector<Entry>& entries() {
   static const std::vector<Entry> list = {
 #if defined(FASTCODEC_BUILT_AMX)
-      {&amx::kernels, has_avx512() && has_amx(), "this CPU lacks AMX for int8, or the system does not let this process use it"},
+      {&amx::kernels, amx::peak_macs, has_avx512() && has_amx(), "this CPU lacks AMX for int8, or the system does not let this process use it"},
 #endif
 #if defined(FASTCODEC_BUILT_AVX512)
-      {&avx512::kernels, has_avx512(), "this CPU lacks AVX-512 F, BW, VL, DQ or VNNI"},
+      {&avx512::kernels, avx512::peak_macs, has_avx512(), "this CPU lacks AVX-512 F, BW, VL, DQ or VNNI"},
 #endif
 #if defined(FASTCODEC_BUILT_AVXVNNI)
-      {&avxvnni::kernels, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && has_avx_vnni(),
+      {&avxvnni::kernels, avxvnni::peak_macs, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && has_avx_vnni(),
        "this CPU lacks AVX-VNNI"},
 #endif
 #if defined(FASTCODEC_BUILT_AVX2)
-      {&avx2::kernels, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"), "this CPU lacks AVX2 or BMI2"},
+      {&avx2::kernels, avx2::peak_macs, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"), "this CPU lacks AVX2 or BMI2"},
 #endif
-      {&scalar::kernels, true, ""},
-      {&reference::kernels, true, ""},
+      {&scalar::kernels, scalar::peak_macs, true, ""},
+      {&reference::kernels, scalar::peak_macs, true, ""},
   };
   return list;
 }
@@ -115,13 +116,15 @@ std::vector<BackendStatus> backends() {
   return list;
 }
 
-const Kernels& find_kernels(const std::string& name) {
+namespace {
+
+const Entry& find_entry(const std::string& name) {
   const std::string from_environment = name.empty() ? environment_backend() : "";
   const std::string& wanted = name.empty() ? from_environment : name;
   std::string valid;
   for (const Entry& entry : entries()) {
     if (!entry.available) continue;
-    if (wanted.empty() || wanted == entry.kernels->name) return *entry.kernels;
+    if (wanted.empty() || wanted == entry.kernels->name) return entry;
     valid += (valid.empty() ? "" : ", ") + std::string(entry.kernels->name);
   }
   std::string why = "no such backend";
@@ -131,5 +134,11 @@ const Kernels& find_kernels(const std::string& name) {
   const char* source = name.empty() ? "FASTCODEC_BACKEND" : "backend";
   throw Error(ErrorCode::kBackend, std::string(source) + " '" + wanted + "': " + why + "; use one of: " + valid);
 }
+
+}  // namespace
+
+const Kernels& find_kernels(const std::string& name) { return *find_entry(name).kernels; }
+
+int64_t run_peak(const std::string& name, int64_t rounds) { return find_entry(name).peak_macs(rounds); }
 
 }  // namespace fastcodec

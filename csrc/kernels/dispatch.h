@@ -22,4 +22,7 @@ std::vector<BackendStatus> backends();
 // runs. Throws kBackend with the valid names when it is unknown or cannot run here.
 const Kernels& find_kernels(const std::string& name = "");
 
+// A loop of nothing but the int8 products of that backend; returns how many it did. `reference` stands for `scalar` here.
+int64_t run_peak(const std::string& name, int64_t rounds);
+
 }  // namespace fastcodec

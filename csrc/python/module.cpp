@@ -96,6 +96,15 @@ PYBIND11_MODULE(_core, m) {
       },
       "Backends, best first: (name, available, reason why not).");
   m.def("active_backend", [] { return std::string(find_kernels().name); }, "Name of the CPU backend in use.");
+  m.def(
+      "run_peak",
+      [](const std::string& backend, int64_t rounds) {
+        if (rounds < 1) throw Error(ErrorCode::kValue, "rounds must be at least 1, got " + std::to_string(rounds));
+        const py::gil_scoped_release unlocked;
+        return run_peak(backend, rounds);
+      },
+      py::arg("backend"), py::arg("rounds"),
+      "A loop of nothing but the int8 products of a CPU backend, to be timed; returns the number of products.");
   m.def("get_num_threads", &num_threads, "Threads used where a call does not say.");
   m.def(
       "set_num_threads",

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import typing
 import typing_extensions
-__all__: list[str] = ['DeviceProgram', 'Program', 'RansDevice', 'RansTables', 'TileDecoder', 'TileEncoder', 'active_backend', 'backends', 'build_info', 'crc32c', 'crc32c_table', 'get_num_threads', 'rans_decode', 'rans_decode_bytes', 'rans_encode', 'rans_encode_bytes', 'rans_gaussian_tables', 'rans_info', 'rans_max_size', 'rans_scale_index', 'set_num_threads']
+__all__: list[str] = ['DeviceProgram', 'Program', 'RansDevice', 'RansTables', 'TileDecoder', 'TileEncoder', 'active_backend', 'backends', 'build_info', 'crc32c', 'crc32c_table', 'get_num_threads', 'rans_decode', 'rans_decode_bytes', 'rans_encode', 'rans_encode_bytes', 'rans_gaussian_tables', 'rans_info', 'rans_max_size', 'rans_scale_index', 'run_peak', 'set_num_threads']
 class Program:
     """
     A checked integer program with its weights packed for one CPU backend.
@@ -195,6 +195,10 @@ def rans_max_size(n_symbols: int, chunk: int) -> int:
 def rans_scale_index(keys: typing.Any, thresholds: typing.Any, out: typing.Any) -> None:
     """
     Fills out.
+    """
+def run_peak(backend: str, rounds: int) -> int:
+    """
+    A loop of nothing but the int8 products of a CPU backend, to be timed; returns the number of products.
     """
 def set_num_threads(n: int) -> None:
     """
