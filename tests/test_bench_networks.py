@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -64,6 +65,8 @@ def test_measures(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         assert row["engine"].startswith("fastcodec ")
         assert row["ms"] > 0
         assert row["work_space_bytes"] < MEGABYTES
+        assert row["of_int8_peak"] == pytest.approx(row["gmac_per_s"] / max(result["int8_peak_gmac_per_s"].values()))
+        assert ("two_threads" in row) == ((os.cpu_count() or 1) > 1)
         assert row["gmac_per_s"] == pytest.approx(network["gmac"] / row["ms"] * 1e3)
         assert f"| {row['engine']} | {row['ms']:.1f} |" in (tmp_path / "networks.md").read_text()
 

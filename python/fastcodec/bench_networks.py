@@ -10,14 +10,17 @@ The peers do less than fastcodec: the convolutions with bias, ReLU and additions
 planes, with borders of zeros; neither the conversion from and to 8-bit pixels nor the bicubic base.
 
 Before anything is timed, fastcodec is compared with its reference kernels (must be equal), each peer with torch fp32.
-Times are medians of interleaved calls: CPU time of the process on one thread, so that other work on the machine counts
-little; wall time on several threads.
+Times are medians of interleaved calls: CPU time of the process on one thread, so that other work on the machine
+counts little; wall time on several threads. Beside them: the share of what the CPU's best int8 product does in a loop
+of its own (`int8_peak`; Winograd convolutions need fewer products and can pass it), and how much faster two threads
+are. With a GPU, fastcodec and torch.compile in bf16 run there too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import statistics
 import tempfile
 import time
@@ -30,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcodec import _core, bench_peers, machine, packed_model
+from fastcodec.errors import BackendError
 from fastcodec.packed_model import Program
 
 Json = dict[str, Any]
@@ -194,6 +198,27 @@ def _load(make: Callable[[], Call]) -> tuple[Call, object, int | None]:
     return call, first, None if before is None else max(_memory("VmHWM") - before, 0)
 
 
+def int8_peak() -> dict[str, float]:
+    """GMAC/s of one core by each CPU backend's int8 products alone: the best of many short loops."""
+    peaks = {}
+    for name, available, _ in _core.backends():
+        if available and name not in ("cuda", "reference"):
+            rounds = 1
+            while True:
+                start = time.perf_counter()
+                _core.run_peak(name, rounds)
+                if time.perf_counter() - start > 1e-4:
+                    break
+                rounds *= 2
+            best = 0.0
+            for _ in range(500):
+                start = time.perf_counter()
+                macs = _core.run_peak(name, rounds)
+                best = max(best, macs / (time.perf_counter() - start) / 1e9)
+            peaks[name] = best
+    return peaks
+
+
 def _interleaved(calls: Mapping[str, Call], repeats: int, clock: Callable[[], float]) -> dict[str, list[float]]:
     """Seconds of each call, one of each in turn, so that a change of the machine's load hits all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
@@ -246,7 +271,8 @@ def measure(
     Args: size: (height, width), both multiples of 4; backends: of fastcodec, None: all with vector instructions.
     Returns: {"network", "size", "gmac", "rows": [...], "missing": [...], "times_faster"}; a row has "engine", "ms",
         "min_ms", "spread", "ms_per_mp", "gmac_per_s", "memory_bytes" (growth in loading and the first run), "checked";
-        fastcodec's also "work_space_bytes". times_faster: the fastest peer's ms over that of fastcodec's best backend.
+        fastcodec's also "work_space_bytes" and, of a run on one thread, "two_threads": how many times faster (wall
+        time). times_faster: the fastest peer's ms over that of fastcodec's best backend. "gpu_rows": the same on a GPU.
     Raises AssertionError when a backend differs from the reference kernels.
     """
     if size[0] % 4 or size[1] % 4 or min(size) < 4:
@@ -262,6 +288,7 @@ def measure(
     expected = reference.run(small, 0, _out_size(reference, CHECK_SIZE))
     gmac = reference.native.macs(*size) / 1e9
     calls: dict[str, Call] = {}
+    pairs: dict[str, Call] = {}  # on two threads
     rows: dict[str, Json] = {}
     missing: list[Json] = []
 
@@ -274,10 +301,12 @@ def measure(
             raise AssertionError(f"{name}, network {network.name}: differs from the reference kernels")
         out_size = _out_size(program, size)
 
-        def make(program: Program = program, out_size: tuple[int, int] = out_size) -> Call:
-            return lambda: program.run(picture, 0, out_size, threads=threads)
+        def make(program: Program = program, out_size: tuple[int, int] = out_size, n: int = threads) -> Call:
+            return lambda: program.run(picture, 0, out_size, threads=n)
 
         calls[name], _, memory = _load(make)
+        if threads == 1 and (os.cpu_count() or 1) > 1:
+            pairs[name] = make(n=2)
         work_space = program.native.work_space_bytes(size, out_size, out_size, threads)
         rows[name] = {"memory_bytes": memory, "work_space_bytes": work_space, "checked": "equal to the reference"}
 
@@ -297,6 +326,9 @@ def measure(
                 ms_per_mp=median * 1e3 / (size[0] * size[1] / MEGA),
                 gmac_per_s=gmac / median,
             )
+        for name, pair in pairs.items():
+            walls = _interleaved({"one": calls[name], "two": pair}, repeats, time.perf_counter)
+            rows[name]["two_threads"] = statistics.median(walls["one"]) / statistics.median(walls["two"])
     ordered_rows = [{"engine": name, **row} for name, row in rows.items()]
     ours, others = (
         [r["ms"] for r in ordered_rows if r["engine"].startswith("fastcodec") is mine] for mine in (True, False)
@@ -306,9 +338,44 @@ def measure(
         "size": [size[1], size[0]],
         "gmac": gmac,
         "rows": sorted(ordered_rows, key=lambda row: float(row["ms"])),
+        "gpu_rows": _gpu_rows(network, picture, gmac, repeats) if peers else [],
         "missing": missing,
         "times_faster": min(others) / min(ours) if others else None,
     }
+
+
+def _gpu_rows(network: Network, picture: Array, gmac: float, repeats: int) -> list[Json]:
+    """fastcodec and torch.compile in bf16 on CUDA, from an image there to a result there; none without a GPU."""
+    try:
+        import torch
+
+        if not torch.cuda.is_available():
+            return []
+        program = Program(network.spec, network.tensors)
+        out_size = _out_size(program, picture.shape[:2])
+        image = torch.from_numpy(picture).cuda()
+        got = program.run_torch(image, 0, out_size).cpu().numpy()
+        assert np.array_equal(got, program.run(picture, 0, out_size)), f"{network.name}: CUDA differs from the CPU"
+        calls: dict[str, Call] = {"fastcodec cuda": lambda: program.run_torch(image, 0, out_size)}
+        with contextlib.suppress(ValueError):
+            calls["torch.compile bf16 cuda"] = bench_peers.cuda_peer(network.spec, network.tensors, picture)
+    except (ImportError, BackendError):
+        return []
+    rows = []
+    for name, call in calls.items():
+        for _ in range(3):
+            call()
+        seconds = []
+        for _ in range(repeats):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            call()
+            torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - start)
+        median = statistics.median(seconds)
+        mp = picture.shape[0] * picture.shape[1] / MEGA
+        rows.append({"engine": name, "ms": median * 1e3, "ms_per_mp": median * 1e3 / mp, "gmac_per_s": gmac / median})
+    return rows
 
 
 def _add_peers(
@@ -357,10 +424,15 @@ def _add_peers(
 
 def bench(networks: list[Network], *, threads: int = 1, **options: Any) -> Json:
     """`measure` for each network, with what a result must say about the machine. Options as for `measure`."""
-    started = machine.describe()
+    started, load = machine.describe(), os.getloadavg()
+    peak = int8_peak()
     results = [measure(one, threads=threads, **options) for one in networks]
+    for row in (row for one in results for row in one["rows"]):
+        row["of_int8_peak"] = row["gmac_per_s"] / (max(peak.values()) * threads)
     return {
         "machine": {**started, "versions": {**started["versions"], **bench_peers.versions()}},
+        "load": {"before": load, "after": os.getloadavg()},
+        "int8_peak_gmac_per_s": peak,
         "threads": threads,
         "clock": "CPU time of the process" if threads == 1 else "wall time",
         "networks": results,
@@ -380,6 +452,11 @@ def markdown(result: Json) -> str:
         "P: RecCNN of the paper, 20 x 64 channels; F: 10 layers, 32 channels at half resolution; D: the same depth, "
         "depthwise-separable, 48 channels; S: 8 x 1x1 of 64 channels; S50, S50x16: with half of the blocks of 8 or 16 "
         "outputs x 4 inputs zero (GMAC/s as if they were not).",
+        "int8 products alone, GMAC/s of one core: "
+        + ", ".join(f"{name} {peak:.0f}" for name, peak in result["int8_peak_gmac_per_s"].items())
+        + ". Load of the machine before and after: {:.1f} and {:.1f} on {} cores.".format(
+            result["load"]["before"][0], result["load"]["after"][0], where["cores"]
+        ),
     ]
     for one in result["networks"]:
         width, height = one["size"]
@@ -389,14 +466,22 @@ def markdown(result: Json) -> str:
             f"## {one['network']}: {width} x {height}, {one['gmac']:.2f} GMAC"
             + (f"; fastcodec {faster:.2f} times the fastest peer" if faster else ""),
             "",
-            "| engine | ms | ms per megapixel | GMAC/s | spread | memory MB | checked |",
-            "|---|---:|---:|---:|---:|---:|---|",
+            "| engine | ms | ms per megapixel | GMAC/s | of int8 peak | 2 threads | spread | memory MB | checked |",
+            "|---|---:|---:|---:|---:|---:|---:|---:|---|",
         ]
         for row in one["rows"]:
             memory = row.get("work_space_bytes", row["memory_bytes"])
+            two = f"{row['two_threads']:.2f}x" if "two_threads" in row else ""
             lines.append(
                 f"| {row['engine']} | {row['ms']:.1f} | {row['ms_per_mp']:.1f} | {row['gmac_per_s']:.0f} "
+                f"| {row['of_int8_peak']:.0%} | {two} "
                 f"| {row['spread']:.0%} | {'?' if memory is None else f'{memory / MEGA:.1f}'} | {row['checked']} |"
             )
-        lines += [f"| {row['engine']} | not measured: {row['reason']} | | | | | |" for row in one["missing"]]
+        lines += [f"| {row['engine']} | not measured: {row['reason']} | | | | | | | |" for row in one["missing"]]
+        if one["gpu_rows"]:
+            lines += ["", "| on the GPU | ms | ms per megapixel | GMAC/s |", "|---|---:|---:|---:|"]
+            lines += [
+                f"| {row['engine']} | {row['ms']:.3f} | {row['ms_per_mp']:.3f} | {row['gmac_per_s']:.0f} |"
+                for row in one["gpu_rows"]
+            ]
     return "\n".join(lines) + "\n"

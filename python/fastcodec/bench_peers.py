@@ -204,7 +204,7 @@ def quantise_onnx(path: Path, image: Array, target: Path) -> None:
 def versions() -> dict[str, str]:
     """Installed peers and their versions."""
     found = {}
-    for name in ("torch", "onnx", "onnxruntime", "openvino"):
+    for name in ("torch", "torchao", "onnx", "onnxruntime", "openvino"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
@@ -221,6 +221,45 @@ def _torch_peer(layers: list[Layer], result: str, image: Array, how: str) -> Cal
 
     def run() -> Array:
         with torch.inference_mode():
+            out: Array = call(x).numpy()
+            return out
+
+    return run
+
+
+def cuda_peer(spec: Mapping[str, Any], tensors: Mapping[str, Array], picture: Array) -> Call:
+    """The network as torch.compile in bf16, channels_last, on CUDA, with its input there. Raises as float_layers."""
+    import torch
+
+    layers, result = float_layers(spec, tensors, (picture.shape[0], picture.shape[1]))
+    form: Any = {"device": "cuda", "dtype": torch.bfloat16, "memory_format": torch.channels_last}
+    model: Any = torch.compile(torch_module(layers, result).to(**form))
+    x = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)[None])).to(**form)
+
+    def run() -> object:
+        with torch.inference_mode():
+            return model(x)
+
+    return run
+
+
+def _pt2e_peer(layers: list[Layer], result: str, image: Array) -> Call:
+    """torch's export quantisation (from torchao) with Inductor's int8 kernels, calibrated on the image."""
+    import torch
+
+    pt2e = importlib.import_module("torchao.quantization.pt2e.quantize_pt2e")
+    x86 = importlib.import_module("torchao.quantization.pt2e.quantizer.x86_inductor_quantizer")
+    x = torch.from_numpy(image).to(memory_format=torch.channels_last)
+    quantizer = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
+    with torch.no_grad():
+        prepared = pt2e.prepare_pt2e(
+            torch.export.export(torch_module(layers, result), (x,), strict=True).module(), quantizer
+        )
+        prepared(x)
+        call: Any = torch.compile(pt2e.convert_pt2e(prepared))
+
+    def run() -> Array:
+        with torch.no_grad():
             out: Array = call(x).numpy()
             return out
 
@@ -275,6 +314,7 @@ def peers(
         ("default", "torch eager"), ("channels_last", "torch eager channels_last"), ("compile", "torch.compile"),
     ):  # fmt: skip
         yield f"{title} fp32", lambda how=how: _torch_peer(layers, result, image, how)  # type: ignore[misc]
+    yield "torch PT2E int8", lambda: _pt2e_peer(layers, result, image)
     for path in (fp32, int8):
         yield f"onnxruntime {path.stem}", lambda path=path: _onnxruntime_peer(onnx_file(path), image, threads)  # type: ignore[misc]
         yield f"OpenVINO {path.stem}", lambda path=path: _openvino_peer(onnx_file(path), image, threads)  # type: ignore[misc]

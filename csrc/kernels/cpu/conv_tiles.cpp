@@ -154,7 +154,7 @@ void conv_columns(const ConvArgs& a, const uint8_t* w, int c) {
 template <int N, bool kSigned, bool kWide>
 void columns(const ConvArgs& a, const uint8_t* w, int c) {
   if (!kWide && is_plain(a)) conv_columns<N, kSigned, kWide, Out::kU8>(a, w, c);
-  else if (a.out_type == Dtype::kI16 && (!a.add || a.add_type == Dtype::kI16)) conv_columns<N, kSigned, kWide, Out::kI16>(a, w, c);
+  else if (is_stream(a)) conv_columns<N, kSigned, kWide, Out::kI16>(a, w, c);
   else conv_columns<N, kSigned, kWide, Out::kAny>(a, w, c);
 }
 

@@ -7,35 +7,52 @@
 namespace fastcodec::FASTCODEC_ISA {
 
 int64_t peak_macs(int64_t rounds);  // dispatch.cpp declares it too
-int64_t peak_macs(int64_t rounds) {
+
 #if defined(FASTCODEC_SIMD_TILES)
+
+int64_t peak_macs(int64_t rounds) {
   constexpr int64_t kTileMacs = 16 * 16 * 64;
+  constexpr int kSteps = 64;
   tiles_begin();
-  for (int64_t i = 0; i < rounds; ++i) {
+  for (int64_t i = 0; i < rounds * kSteps; ++i) {
     tile_dot<0, 4, 6, false>();
     tile_dot<1, 4, 7, false>();
     tile_dot<2, 5, 6, false>();
     tile_dot<3, 5, 7, false>();
   }
   tiles_end();
-  return rounds * 4 * kTileMacs;
-#else
-  alignas(64) Weight weight[kLanes * kGroup] = {};
-  alignas(64) Act act[kGroup] = {};
-  alignas(64) static int32_t sink[kLanes];  // so that the sums are wanted; zeros, whoever writes them
-  V acc[kPixels];
-  for (V& v : acc) v = zero();
-  const auto w = load_weights(weight);
-  for (int64_t i = 0; i < rounds; ++i) {
-    const Act* from = act;
-    asm volatile("" : "+r"(from));  // unknown, so that the loop stays a loop
-    const auto x = broadcast(from);
-    for (V& v : acc) v = dot(v, x, w);
-  }
-  for (int p = 1; p < kPixels; ++p) acc[0] = add(acc[0], acc[p]);
-  store(sink, acc[0]);
-  return rounds * kPixels * kLanes * kGroup;
-#endif
+  return rounds * kSteps * 4 * kTileMacs;
 }
+
+#else
+namespace {
+
+constexpr int kSteps = 64;
+alignas(64) constexpr Weight kWeights[kSteps * kLanes * kGroup] = {};
+alignas(64) constexpr Act kActs[kSteps * kGroup] = {};
+
+// As the convolutions have it: so the compiler keeps all sums in registers.
+inline void sum_once(const Act* in, int32_t* sums) {
+  V acc[kPixels][1];
+  for (int p = 0; p < kPixels; ++p) acc[p][0] = load(sums + p * kLanes);
+  accumulate<kPixels, 1>(acc, in, 0, kWeights, kSteps);
+  for (auto& pixel : acc) {
+    store(sums, pixel[0]);
+    sums += kLanes;
+  }
+}
+
+}  // namespace
+
+int64_t peak_macs(int64_t rounds) {
+  alignas(64) int32_t sums[kPixels * kLanes] = {};
+  for (int64_t i = 0; i < rounds; ++i) {
+    sum_once(kActs, sums);
+    asm volatile("" : : "r"(sums) : "memory");  // somebody wants them
+  }
+  return rounds * kSteps * kPixels * kLanes * kGroup;
+}
+
+#endif
 
 }  // namespace fastcodec::FASTCODEC_ISA

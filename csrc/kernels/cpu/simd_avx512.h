@@ -112,10 +112,9 @@ inline V zip16_high(V a, V b) { return _mm512_unpackhi_epi16(a, b); }
 // Piece by piece the four int32 of a, b, c, d, clamped to u8.
 inline V narrow_u8(V a, V b, V c, V d) { return _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)); }
 
-// a * mult >> 32 as mul_shift_32, with mult_odd = odd_lanes(mult).
-inline V odd_lanes(V a) { return _mm512_srli_epi64(a, 32); }
+// The same as mul_shift_32 with mult_odd = odd_lanes(mult), where shuffles already keep their port busy.
 inline V mul_shift_32(V a, V mult, V mult_odd) {
-  const __m512i even = _mm512_mul_epi32(a, mult), odd = _mm512_mul_epi32(odd_lanes(a), mult_odd);
+  const __m512i even = _mm512_mul_epi32(a, mult), odd = _mm512_mul_epi32(_mm512_srli_epi64(a, 32), mult_odd);
   return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
 }
 
