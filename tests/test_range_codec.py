@@ -679,7 +679,7 @@ def test_bytes_of_both_ways_stay() -> None:
     y = symbols.reshape(1, 1, 3000)
     encoder.latents(y, prior, 0, 1, 5, one, step, range_encoder.dead_zone(0), np.empty_like(y))
     found = [hashlib.sha256(tile).hexdigest()[:16] for tile in (encoder.finish(), encoder.finish(0))]
-    assert found == ["?", "?"]
+    assert found == ["84d39660d2f3391f", "3a0cab301803cbc4"]
 
 
 def test_native_arguments_are_checked() -> None:
