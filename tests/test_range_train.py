@@ -134,6 +134,30 @@ def test_far_symbols_have_finite_rising_bits() -> None:
     assert torch.isfinite(v.grad).all()
 
 
+def test_dead_zone_rounds_like_the_encoder() -> None:
+    from fastcodec.range_encoder import DEAD_ZONE, dead_zone
+
+    assert round(100 * rm.DEAD_ZONE) == DEAD_ZONE
+    thresholds = dead_zone(DEAD_ZONE)
+    for index in (8, 16, 24, 32, 44):
+        reach = min(3 * rm.SIGMA_MIN * rm.SIGMA_RATIO**index + 0.5, 15.0)
+        v = torch.linspace(-reach, reach, 12001)
+        got = rm.dead_zone(v, torch.full_like(v, index)).numpy()
+        size = np.abs(v.numpy())
+        k = np.floor(size).astype(int)
+        want = (k + (16 * (size - k) >= thresholds[index, k])) * np.sign(v.numpy())
+        assert (got != want).mean() < 0.06
+
+
+def test_hard_stage_leaves_the_encoder_alone() -> None:
+    model = fresh_model().train()
+    out = model(torch.rand(1, 3, 64, 64), torch.tensor([90]), hard=True)
+    sum(o.mean() for o in out).backward()
+    grads = {k.split(".")[0] for k, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    assert "analysis" not in grads
+    assert {"synthesis", "priors", "hyper_synthesis"} <= grads
+
+
 def tiny_config() -> dict:
     return {
         "name": "range-test-1",
@@ -141,7 +165,11 @@ def tiny_config() -> dict:
         "data": {"hold_out": 2, "crop": 64, "batch": 2, "share_grey": 0.5, "patches": 500},
         "codec": {"name": "range"},
         "networks": {**SMALL, "latent": 24},
-        "stage": [{"steps": 3, "lr": 1e-3}, {"steps": 2, "lr": 1e-4, "quantised": True}],
+        "stage": [
+            {"steps": 3, "lr": 1e-3},
+            {"steps": 2, "lr": 1e-3, "hard": True},
+            {"steps": 2, "lr": 1e-4, "quantised": True},
+        ],
     }
 
 
@@ -164,12 +192,12 @@ def test_training_runs_exports_and_resumes(photos: Path, tmp_path: Path, threads
     assert packed_model.load(path).codec == "range"
     first = path.read_bytes()
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert sum("validation" in r for r in records) == 2
+    assert sum("validation" in r for r in records) == 3
     # A finished run has nothing left to do; the export is the same.
     again = range_train.main(config, data=photos, out=tmp_path, threads=threads, device="cpu")
     assert again.read_bytes() == first
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert state["stage"] == 2
+    assert state["stage"] == 3
     model = range_train.make_model(config, range_train.Photos(photos, hold_out=2, min_size=64))
     range_train.load_weights(model, tmp_path / "float" / "range-test-1-1.safetensors")
     for key, value in model.state_dict().items():

@@ -40,6 +40,7 @@ KNOTS = 9
 SIGMA_MIN = 0.11
 SIGMA_RATIO = (64 / 0.11) ** (1 / 63)
 TABLES = 64
+DEAD_ZONE = 0.6  # the encoder's slope of distortion over rate, as a part of that of fine quantisation
 SKIP = 3  # elements of a lower table index are not coded
 _ONE = 2.0**32
 _SCALE_ONE = 2.0**16
@@ -430,6 +431,22 @@ def gaussian_bits(v: Tensor, log_sigma: Tensor) -> Tensor:
     return torch.where(p > 1e-5, -torch.log2(p.clamp_min(1e-5)), far)
 
 
+def dead_zone(v: Tensor, index: Tensor) -> Tensor:
+    """Symbols as the encoder rounds them: up only where the bits are worth it; straight-through.
+
+    The threshold between k and k + 1 is 1/2 + slope / 2 * (bits of k + 1 less those of k), here with the bits of a
+    normal distribution of the index's scale (cf. `fastcodec.range_encoder.dead_zone`).
+    """
+    with torch.no_grad():
+        magnitude = v.abs()
+        k = magnitude.floor()
+        log_sigma = index.clamp(0, TABLES - 1) * math.log(SIGMA_RATIO) + math.log(SIGMA_MIN)
+        bits = gaussian_bits(k + 1, log_sigma) - gaussian_bits(k, log_sigma)
+        threshold = (0.5 + DEAD_ZONE * math.log(2) / 12 * bits).clamp(max=1)
+        symbol = torch.where(index < SKIP - 0.5, 0, (k + (magnitude - k >= threshold).to(v.dtype)) * v.sign())
+    return v + (symbol - v).detach()
+
+
 class RangeModel(nn.Module):
     """All networks. `basis` comes from `principal_components`."""
 
@@ -474,38 +491,46 @@ class RangeModel(nn.Module):
         """Log scale of the hyper-latent symbols, [LEVELS, Z]."""
         return cast(Tensor, self.log_spread_z() + self.hyper_analysis.log_gain())
 
-    def forward(self, image: Tensor, level: Tensor, *, simulate: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, image: Tensor, level: Tensor, *, simulate: bool = False, hard: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Image [N,3,H,W] in 0..1, sides multiples of 64.
 
         Returns: restored image (not clamped), bits of y and of z per image [N]. Symbols are rounded
         (straight-through) where they go on, and noisy where their rate is estimated (Minnen and
-        Singh 2020, arXiv 2007.08739).
+        Singh 2020, arXiv 2007.08739). With `hard` the encoder's networks stay as they are, and the
+        decoder's learn from the very symbols that the encoder will code (soft, then hard: Guo et
+        al. 2021, arXiv 2104.05168). `simulate`: the same in the integers of the packed model.
         """
         if simulate:
             return self.simulated(image, level)
-        with torch.autocast(
-            image.device.type, dtype=torch.bfloat16, enabled=image.dtype == torch.float32 and self.training
-        ):
-            y = self.analysis(image, level, simulate)
-            z = self.hyper_analysis(y, level, simulate)
+        amp = image.dtype == torch.float32 and self.training
+        with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=amp):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not hard):
+                y = self.analysis(image, level, False)
+                z = self.hyper_analysis(y, level, False)
             sigma_z = rows(self.log_sigma_z(), level)
-            bits_z = gaussian_bits(self._noisy(z), sigma_z.expand_as(z))
-            features = self.hyper_synthesis(round_ste(z), level, simulate)
+            z_hat = round_ste(z)
+            bits_z = gaussian_bits(z_hat if hard else self._noisy(z), sigma_z.expand_as(z))
+            features = self.hyper_synthesis(z_hat, level, False)
             gain = torch.exp(rows(self.log_gain(), level))
+            if hard:
+                gain = gain.detach()
             scaled = y * gain
             first = first_pass(y)
-            out0 = self.priors[0](features, None, level, simulate)
-            mean0, index0 = out0.chunk(2, dim=1)
-            half = (round_ste(scaled - mean0) + mean0) / gain * first
-            out1 = self.priors[1](features, half, level, simulate)
-            mean1, index1 = out1.chunk(2, dim=1)
+            mean0, index0 = self.priors[0](features, None, level, False).chunk(2, dim=1)
+            half = (self._symbol(scaled - mean0, index0, hard) + mean0) / gain * first
+            mean1, index1 = self.priors[1](features, half, level, False).chunk(2, dim=1)
             mean = torch.where(first > 0, mean0, mean1)
             index = torch.where(first > 0, index0, index1)
-            residual = scaled - mean
-            restored = (round_ste(residual) + mean) / gain
-            bits_y = index_bits(self._noisy(residual), index)
-            result = self.synthesis(restored, level, simulate)
+            symbol = self._symbol(scaled - mean, index, hard)
+            bits_y = index_bits(symbol if hard else self._noisy(scaled - mean), index)
+            result = self.synthesis((symbol + mean) / gain, level, False)
         return result, bits_y.flatten(1).sum(1), bits_z.flatten(1).sum(1)
+
+    def _symbol(self, v: Tensor, index: Tensor, hard: bool) -> Tensor:
+        """Rounded, straight-through; with `hard` as `dead_zone` says."""
+        return dead_zone(v, index) if hard else round_ste(v)
 
     def integer_gains(self) -> tuple[Tensor, Tensor]:
         """`quant` and `dequant` of the packed model, [LEVELS, M]: stream to 1/16 symbols and back, times 2^16."""
@@ -526,7 +551,7 @@ class RangeModel(nn.Module):
         restored, bits_y = torch.zeros_like(y), torch.zeros_like(y)
         for prior, mask in ((self.priors[0], first), (self.priors[1], 1 - first)):
             mean, index = prior(features, known, level, True).chunk(2, dim=1)
-            symbol = _floor_ste((scaled - mean + 8) / 16) * (index >= SKIP)
+            symbol = dead_zone((scaled - mean) / 16, index)
             q = (symbol * 16 + mean).clamp(-32768, 32767)
             q = _floor_ste((q * dequant + _SCALE_ONE / 2) / _SCALE_ONE).clamp(-32768, 32767)
             restored = restored + q * mask

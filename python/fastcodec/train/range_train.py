@@ -82,7 +82,7 @@ def loss_terms(
 
 @torch.no_grad()
 def validate(
-    model: RangeModel, photos: Photos, simulate: bool, seed: int, size: int, count: int = 24
+    model: RangeModel, photos: Photos, mode: dict[str, bool], seed: int, size: int, count: int = 24
 ) -> dict[str, Any]:
     """Loss and rate-distortion points on held-out crops, with hard rounding."""
     rng = random.Random(seed)
@@ -92,7 +92,7 @@ def validate(
     parts = []
     for i in range(0, count, 4):
         image, level = to_real(crops[i : i + 4]), levels[i : i + 4].to(crops[0].device)
-        restored, bits_y, bits_z = model(image, level, simulate=simulate)
+        restored, bits_y, bits_z = model(image, level, **mode)
         parts.append(loss_terms(model, (restored.clamp(0, 1), bits_y, bits_z), image, level))
     model.train()
     terms = {k: torch.cat([p[k] for p in parts]) for k in parts[0]}
@@ -110,7 +110,7 @@ def run_stage(
 ) -> bool:
     """Train one stage to its end (True) or to the deadline (False)."""
     stage, data = config["stage"][run.stage], config["data"]
-    simulate = bool(stage.get("quantised", False))
+    mode = {"simulate": bool(stage.get("quantised", False)), "hard": bool(stage.get("hard", False))}
     peaks = [float(stage["lr"]), float(stage["lr"]) * float(stage.get("linear_lr", 0.2))]
     optimiser = torch.optim.Adam(
         [{"params": group, "lr": peak} for group, peak in zip(parameter_groups(run.model), peaks, strict=True)],
@@ -138,7 +138,7 @@ def run_stage(
         crops = [grey(c) if rng.random() < data["share_grey"] else c for c in crops]
         image = to_real(crops)
         level = torch.tensor([rng.randrange(LEVELS) for _ in crops], device=worker.device)
-        terms = loss_terms(run.model, forward(image, level, simulate=simulate), image, level)
+        terms = loss_terms(run.model, forward(image, level, **mode), image, level)
         loss = terms["loss"].mean()
         for p in params:
             p.grad = None
@@ -172,7 +172,7 @@ def run_stage(
                     }
                 )
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                log({"validation": validate(run.average, photos, simulate, config["seed"], data["crop"])})
+                log({"validation": validate(run.average, photos, mode, config["seed"], data["crop"])})
                 save(run, optimiser.state_dict(), folder)
                 saved = time.monotonic()
     finished = bool(progress >= 1)
@@ -182,7 +182,7 @@ def run_stage(
                 p.copy_(a)
         run.stage, run.step, run.seconds, run.optimiser = run.stage + 1, 0, 0.0, {}
     if worker.rank == 0:
-        log({"validation": validate(run.average, photos, simulate, config["seed"], data["crop"])})
+        log({"validation": validate(run.average, photos, mode, config["seed"], data["crop"])})
         save(run, {} if finished else optimiser.state_dict(), folder)
     return finished
 
