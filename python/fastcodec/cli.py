@@ -541,7 +541,7 @@ def train(
             threads=threads, progress=progress, scales=(1, 2) if scale is None else (scale,),
         )  # fmt: skip
     if as_json:
-        logs = sorted(str(log) for log in output_dir.glob("log_scale*.jsonl"))
+        logs = sorted(str(log) for log in output_dir.glob("log*.jsonl"))
         terminal.print_json({"model": str(path), "logs": logs})
     else:
         print(f"written: {path}")

@@ -251,3 +251,12 @@ def encode_image(
     if target.kind == "bytes":
         return encoder.at_bytes(int(target.value))
     return encoder.at_psnr(target.value)
+
+
+def rate_distortion(image: Image, model: PackedModel, levels: Sequence[int]) -> list[tuple[int, float]]:
+    """(bytes of the stream, PSNR in dB of what the decoder will give) of an image at each of these levels."""
+    from .codecs import by_name
+
+    encoder = _Encoder(image, None, {}, flow.Settings(by_name("range"), model))
+    trials = [encoder.trial(level, pixels=True) for level in levels]
+    return [(len(trial.stream), encoder.psnr(trial)) for trial in trials]

@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn as nn
 from torch import Tensor
@@ -90,9 +91,46 @@ def _stream(channels: int) -> dict[str, Any]:
     return {"x": {"channels": channels, "type": "i16"}}
 
 
+def rate_table(path: Path, images: list[Any], count: int = 9) -> list[dict[str, float]]:
+    """Mean bits per pixel and PSNR of real streams of uint8 images [H, W, 3], at `count` levels from end to end."""
+    from ..range_encoder import rate_distortion
+
+    model = packed_model.load(path)
+    levels = [round(i * (rm.LEVELS - 1) / (count - 1)) for i in range(count)]
+    points = [rate_distortion(image, model, levels) for image in images]
+    pixels = [image.shape[0] * image.shape[1] for image in images]
+    return [
+        {
+            "level": level,
+            "bpp": round(sum(8 * p[i][0] / n for p, n in zip(points, pixels, strict=True)) / len(images), 5),
+            "psnr": round(sum(p[i][1] for p in points) / len(images), 3),
+        }
+        for i, level in enumerate(levels)
+    ]
+
+
+def bpp_of_levels(table: list[dict[str, float]]) -> list[float]:
+    """Bits per pixel of every level, log-linear between those of the table; rising."""
+    rates = np.interp(range(rm.LEVELS), [r["level"] for r in table], np.log([r["bpp"] for r in table]))
+    return [float(f"{v:.4g}") for v in np.maximum.accumulate(np.exp(rates))]
+
+
 @torch.no_grad()
-def export(model: rm.RangeModel, config: dict[str, Any], path: Path, card: dict[str, Any] | None = None) -> None:
-    """Write the packed model. Raises ModelError if the engine would not take it."""
+def export(
+    model: rm.RangeModel,
+    config: dict[str, Any],
+    path: Path,
+    *,
+    bpp: list[float] | None = None,
+    card: dict[str, Any] | None = None,
+) -> None:
+    """Write the packed model.
+
+    Args:
+        bpp: what each level needs on photographs, for the encoder's searches.
+        card: how it was trained; readers do not look at it.
+    Raises: ModelError if the engine would not take it.
+    """
     model = copy.deepcopy(model).cpu().double().eval()
     p = Packer()
     a, s = model.analysis, model.synthesis
@@ -152,6 +190,7 @@ def export(model: rm.RangeModel, config: dict[str, Any], path: Path, card: dict[
             "z_index": "z_index",
             "dequant": "dequant",
             "quant": "quant",
+            "bpp": bpp or [],
         },
         "programs": p.programs,
         "card": card or {},

@@ -20,6 +20,7 @@ from torch import Tensor, multiprocessing
 
 from .config import check_range_config
 from .data import Photos, to_real
+from .range_export import bpp_of_levels, export, rate_table
 from .range_model import LEVELS, RangeModel, principal_components
 from .train import TrainingError
 
@@ -220,6 +221,12 @@ def restore(run: Run, folder: Path, device: torch.device) -> bool:
     return True
 
 
+def validation_images(photos: Photos, count: int = 8) -> list[Any]:
+    """Some held-out photographs, uint8 [H, W, 3]."""
+    chosen = photos.validation[:: max(1, len(photos.validation) // count)][:count]
+    return [photos.image(i).cpu().numpy() for i in chosen]
+
+
 def save_weights(model: RangeModel, folder: Path, name: str) -> None:
     """Write the float weights, matrices as float16, in parts `name-1.safetensors` ... below 5 MB each."""
     folder.mkdir(exist_ok=True)
@@ -297,7 +304,13 @@ def _work(
                 progress(record)
 
         while run.stage < len(config["stage"]):
-            if not run_stage(run, worker, config, photos, folder, deadline, log):
+            number = run.stage
+            finished = run_stage(run, worker, config, photos, folder, deadline, log)
+            if worker.rank == 0:
+                path = folder / f"stage{number}.safetensors"
+                export(run.average, config, path)
+                log({"stage": number, "files": rate_table(path, validation_images(photos))})
+            if not finished:
                 break
     if count > 1:
         torch.distributed.destroy_process_group()
@@ -320,8 +333,6 @@ def main(
     Args: as `fastcodec.train.train.main`; on a CPU `threads` processes of one thread each share the work.
     Returns: the packed model's path.
     """
-    from .range_export import export
-
     check_range_config(config)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -340,6 +351,9 @@ def main(
     restore(run, folder, torch.device("cpu"))
     path = folder / f"{config['name']}.safetensors"
     export(run.average, config, path)
+    table = rate_table(path, validation_images(photos))
+    card = {"config": config, "files": table, "photographs": len(photos.train)}
+    export(run.average, config, path, bpp=bpp_of_levels(table), card=card)
     save_weights(run.average, folder / "float", config["name"])
     return path
 
