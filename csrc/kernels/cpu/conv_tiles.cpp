@@ -84,7 +84,8 @@ inline __attribute__((always_inline)) void finish_quad(const ConvArgs& a, const 
 }
 
 // Sums of M tiles of pixels x N tiles of outputs into sums[pixel][N][lane]; in[step] + at is the first tile of activations
-// of a step. Of i16, N == 2 are the products of low and of high bytes. between() is called after the products of each step.
+// of a step. Of i16, N == 2 are the products of low and of high bytes. The weights of a single step are in tiles 6 and 7
+// already. between() is called after the products of each step.
 template <int M, int N, bool kSigned, bool kWide, class Between>
 inline void sum_block(const uint8_t* const* in, int n_steps, ptrdiff_t at, ptrdiff_t pixel, const uint8_t* w,
                       const int32_t* bias, int32_t* sums, Between&& between) {
@@ -96,10 +97,10 @@ inline void sum_block(const uint8_t* const* in, int n_steps, ptrdiff_t at, ptrdi
   for (int step = 0; step < n_steps; ++step) {
     const uint8_t* x = in[step] + at;
     tile_load<4>(x, pixel);
-    tile_load<6>(w, kTileInputs);
+    if (n_steps > 1) tile_load<6>(w, kTileInputs);
     tile_dot<0, 4, 6, kSigned>();
     if (N == 2) {
-      tile_load<7>(w + kTileWeights, kTileInputs);
+      if (n_steps > 1) tile_load<7>(w + kTileWeights, kTileInputs);
       tile_dot<1, 4, 7, kSigned || kWide>();
     }
     if (M == 2) {
@@ -135,6 +136,8 @@ void conv_columns(const ConvArgs& a, const uint8_t* w, int c) {
   const auto finish_some = [&]() __attribute__((always_inline)) {
     for (int i = 0; i < quads_of_step; ++i) finish_quad<N, kWide, kOut>(a, mult, mult_odd, c, &waiting);
   };
+  if (n_steps == 1) tile_load<6>(w, kTileInputs);
+  if (n_steps == 1 && N == 2) tile_load<7>(w + kTileWeights, kTileInputs);
   int now = 0;
   for (int y = 0; y < a.n_rows; ++y) {
     const uint8_t* in[kMaxSteps];
