@@ -159,7 +159,9 @@ def test_workspace() -> None:
     memory = np.full(n_bytes + 1024, 0x5A, np.uint8)
     start = -memory.ctypes.data % 256 + 256
     out = np.empty_like(picture)
-    native.run(picture.ctypes.data, size, out.ctypes.data, 1, size, (0, 0), size, workspace=memory.ctypes.data + start)
+    program.run_device(
+        picture.ctypes.data, size, out.ctypes.data, 1, size, device="emulator", workspace=memory.ctypes.data + start
+    )
     np.testing.assert_array_equal(out, program.run(picture, 1, size))
     assert (memory[:start] == 0x5A).all()
     assert (memory[start + n_bytes :] == 0x5A).all()

@@ -140,6 +140,7 @@ class Program:
         index: int = 0,
         stream: int = 0,
         max_memory: int = 0,
+        workspace: int = 0,
     ) -> None:
         """Runs the network on a GPU; the result is the same as run(). Only for networks from uint8 to uint8.
 
@@ -151,14 +152,20 @@ class Program:
             device: "cuda", or "emulator": the same kernels on the CPU, with addresses of CPU memory.
             index: number of the CUDA device.
             stream: the CUDA stream to use, as an integer (0: the default stream). The call only queues the work.
+            workspace: address of device memory for the work, aligned to 256, of as many bytes as `workspace_bytes` of
+                the native program says; 0: it is allocated in the order of the stream.
 
         Raises: BackendError if the device cannot be used or lacks an operation of the network; else as run().
         """
         x, y, width, height = region if region is not None else (0, 0, out_size[1], out_size[0])
+        program = self._device_program(device, index)
+        program.run(image, size, out, level, out_size, (x, y), (height, width), stream, max_memory, workspace)
+
+    def _device_program(self, device: str, index: int) -> _core.DeviceProgram:
         key = (device, index)
         if key not in self._on_device:
             self._on_device[key] = _core.DeviceProgram(self._native, device, index)
-        self._on_device[key].run(image, size, out, level, out_size, (x, y), (height, width), stream, max_memory)
+        return self._on_device[key]
 
     def run_torch(
         self,
@@ -192,6 +199,10 @@ class Program:
             raise ValueError(f"image must be on the CPU or a CUDA device, got {image.device}; use x.cpu()")
         part_size = (region[3], region[2]) if region is not None else out_size
         out = torch.empty((*part_size, self.channels), dtype=torch.uint8, device=image.device)
+        # From torch's allocator, which gives it to later work of the same stream only.
+        n_bytes = self._device_program("cuda", image.get_device()).workspace_bytes((height, width), out_size, part_size)
+        fits = not max_memory or n_bytes <= max_memory  # else run_device says so
+        workspace = torch.empty(n_bytes if fits else 0, dtype=torch.uint8, device=image.device)
         self.run_device(
             image.data_ptr(),
             (height, width),
@@ -202,6 +213,7 @@ class Program:
             index=image.get_device(),
             stream=torch.cuda.current_stream(image.device).cuda_stream,
             max_memory=max_memory,
+            workspace=workspace.data_ptr(),
         )
         return out
 
