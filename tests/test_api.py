@@ -143,9 +143,11 @@ def test_cuda_tensors_in_and_out() -> None:
     t = torch.from_numpy(X).permute(2, 0, 1).cuda()
     assert encode(t) == encode(X)
     assert encode(DLPack(t.permute(1, 2, 0))) == encode(X)
-    y = decode(encode(X), out="torch", device="cuda")
-    assert y.device.type == "cuda"
-    assert np.array_equal(y.cpu().permute(1, 2, 0).numpy(), decode(encode(X)))
+    rgba = np.dstack([X, X[..., 0]])
+    for data in (encode(X), *(encode(x, codec="jpeg", networks="on") for x in (X, rgba))):
+        y = decode(data, out="torch", device="cuda")
+        assert y.device.type == "cuda"
+        assert np.array_equal(y.cpu().permute(1, 2, 0).numpy(), decode(data))
 
 
 def test_lists_and_batches() -> None:

@@ -113,6 +113,65 @@ def test_other_codecs_take_a_model_of_theirs(tmp_path: Path, monkeypatch: pytest
     assert decode(data).shape == (40, 56, 3)
 
 
+# ---------------------------------------------------------------- RecCNN on another device, which here is torch's CPU
+
+
+@pytest.mark.parametrize("region", [None, (30, 11, 40, 50)])
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_device_runs_the_network_on_the_inner_image(
+    channels: int, scale: int, region: flow.Region | None, model: packed_model.PackedModel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    torch = pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
+    x = np.dstack([picture(71, 97, channels - 1 + channels % 2), picture(71, 97, 1, 9)][: 2 - channels % 2])
+    data = encode(x, quality=60, model=model, networks="on", scale=scale)
+    expected = decode(data, region=region)
+    header = container.read(data, fastcodec.Limits()).header
+    calls: list[Any] = []
+    run_torch, decode_image = packed_model.Program.run_torch, flow.decode_image
+
+    def seen(program: Any, image: Any, *arguments: Any, max_memory: int, **options: Any) -> Any:
+        height, width, inner_channels = header.inner_shape
+        assert (tuple(image.shape), image.dtype) == ((height, width, inner_channels), torch.uint8)
+        assert 0 < max_memory < fastcodec.Limits().max_memory
+        calls.append((program, *arguments, options))
+        return run_torch(program, image, *arguments, max_memory=max_memory, **options)
+
+    def on_the_cpu(*arguments: Any, device: str, **options: Any) -> Any:
+        assert device == "cuda:1"
+        return decode_image(*arguments, device="cpu", **options)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(packed_model.Program, "run_torch", seen)
+    monkeypatch.setattr(flow, "decode_image", on_the_cpu)
+    got = decode(data, out="torch", device="cuda:1", region=region)
+    assert got.is_contiguous()
+    np.testing.assert_array_equal(got.permute(1, 2, 0).numpy().reshape(expected.shape), expected)
+    program = model.programs[f"rec{scale}_{'rgb' if channels > 2 else 'grey'}"]
+    assert calls == [(program, header.networks.level, (71, 97), {"region": region})]
+
+
+@pytest.mark.parametrize("error", [fastcodec.BackendError, fastcodec.LimitError])
+def test_a_device_that_cannot_run_the_network_leaves_it_to_the_cpu(
+    error: type[Exception], model: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
+    calls = Counter()
+
+    def refuses(*arguments: Any, **options: Any) -> None:
+        calls["run_torch"] += 1
+        raise error("not here")
+
+    monkeypatch.setattr(packed_model.Program, "run_torch", refuses)
+    data = encode(picture(40, 56, 3), model=model, networks="on")
+    got = flow.decode_image(container.read(data, fastcodec.Limits()), fastcodec.Limits(), device="cpu")
+    assert isinstance(got, np.ndarray)
+    assert np.array_equal(got, decode(data))
+    assert np.array_equal(decode(data, out="torch", device="cpu").permute(1, 2, 0).numpy(), got)
+    assert calls["run_torch"] == 1  # a result on the CPU needs no detour
+
+
 # ---------------------------------------------------------------- what can be wrong with a model
 
 

@@ -263,7 +263,8 @@ def decode(
         data: what encode returned, or a list of them.
         out: "numpy": (H, W) for grey, else (H, W, C); "torch": (C, H, W); "pil": an image with its
             metadata. All uint8.
-        device: where a torch result lies: "cpu", "cuda" or "cuda:N".
+        device: where a torch result lies: "cpu", "cuda" or "cuda:N". There an image codec's RecCNN runs on the GPU,
+            if this build and the GPU can, and gives the same pixels.
         region: (x, y, width, height): only these pixels, equal to the same part of the whole image.
         limits: what the stream may ask for; see Limits for the defaults.
         strict: False accepts an inner codec build that decodes other pixels than the encoder's did.
@@ -292,11 +293,16 @@ def decode(
     _check_device(device)
     if device not in (None, "cpu") and out != "torch":
         raise ValueError(f"device={device!r} needs out='torch', got out={out!r}")
+    if out == "torch":
+        images.require_torch(device)
     limits = _limits(limits)
     stream = container.read(_view(data), limits)
     if region is not None:
         region = _region(region, stream.header)
-    image = flow.decode_image(stream, limits, region=region, strict=strict, threads=_threads(threads))
+    image: Any = flow.decode_image(
+        stream, limits, region=region, strict=strict, threads=_threads(threads),
+        device=None if device == "cpu" else device,
+    )  # fmt: skip
     if out == "numpy":
         return images.to_numpy(image)
     return images.to_torch(image, device) if out == "torch" else images.to_pil(image, stream.metadata)

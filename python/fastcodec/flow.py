@@ -24,9 +24,11 @@ from . import container
 from ._core import crc32c, get_num_threads
 from .codecs import ALPHA_CODECS, by_id
 from .container import Header, Limits, Networks, Stream
-from .errors import ChecksumError, FormatError, LimitError, ModelError
+from .errors import BackendError, ChecksumError, FormatError, LimitError, ModelError
 
 if TYPE_CHECKING:
+    import torch
+
     from .codecs import Codec, Image, Options, Shape
     from .packed_model import PackedModel, Program
 
@@ -372,11 +374,13 @@ def check_memory(stream: Stream, region: Region | None, limits: Limits) -> None:
 
 
 def decode_image(
-    stream: Stream, limits: Limits, *, region: Region | None = None, strict: bool = True, threads: int | None = None
-) -> Image:
-    """The pixels of a stream, (H, W, C) with C 1, 2 (grey, alpha), 3 or 4.
+    stream: Stream, limits: Limits, *, region: Region | None = None, strict: bool = True, threads: int | None = None,
+    device: str | None = None,
+) -> Image | torch.Tensor:  # fmt: skip
+    """The pixels of a stream, uint8 (H, W, C) with C 1, 2 (grey, alpha), 3 or 4.
 
-    With `region` (x, y, w, h) only those pixels: the same as in the whole image.
+    With `region` (x, y, w, h) only those pixels: the same as in the whole image. With `device`, one that torch can
+    use, RecCNN runs there if the device can, and the result is a tensor there; else it is an array as without.
 
     Raises:
         Error: codec or model missing, damaged payload, limits; ChecksumError when the inner codec gives
@@ -384,22 +388,28 @@ def decode_image(
     """
     header = stream.header
     codec = by_id(header.codec)
+    image: Image | torch.Tensor
     if codec.kind == "range":
         from . import range_codec
 
         image = range_codec.decode_pixels(stream, limits, region=region, threads=threads)
     else:
-        image = _decode_pixels(stream, codec, limits, region, strict, threads)
-    if stream.alpha is None:
-        return np.require(image, np.uint8, ["C", "W"])
-    alpha = decode_alpha(stream.alpha, header.height, header.width)
-    x, y, w, h = region or (0, 0, header.width, header.height)
-    return np.concatenate((image, alpha[y : y + h, x : x + w, None]), axis=2)
+        image = _decode_pixels(stream, codec, limits, region, strict, threads, device)
+    alpha = None
+    if stream.alpha is not None:
+        x, y, w, h = region or (0, 0, header.width, header.height)
+        alpha = decode_alpha(stream.alpha, header.height, header.width)[y : y + h, x : x + w, None]
+    if not isinstance(image, np.ndarray):
+        import torch
+
+        return image if alpha is None else torch.cat((image, torch.tensor(alpha, device=image.device)), 2)
+    return np.require(image if alpha is None else np.concatenate((image, alpha), axis=2), np.uint8, ["C", "W"])
 
 
 def _decode_pixels(
-    stream: Stream, codec: Codec, limits: Limits, region: Region | None, strict: bool, threads: int | None
-) -> Image:
+    stream: Stream, codec: Codec, limits: Limits, region: Region | None, strict: bool, threads: int | None,
+    device: str | None,
+) -> Image | torch.Tensor:  # fmt: skip
     """The pixels of an image codec's stream, without alpha."""
     header = stream.header
     if stream.container == "jpeg" and (codec.name != "jpeg" or header.trimmed):
@@ -420,7 +430,22 @@ def _decode_pixels(
         return inner[y : y + h, x : x + w]
     size = (header.height, header.width)
     free = max(1, limits.max_memory - 2 * stream.total_bytes - inner.size - w * h * (header.channels + 1))
-    return run_within(free, program, inner, header.networks.level, size, region, threads)
+    level = header.networks.level
+    tensor = None if device is None else _run_on(device, free, program, inner, level, size, region)
+    return run_within(free, program, inner, level, size, region, threads) if tensor is None else tensor
+
+
+def _run_on(
+    device: str, max_memory: int, program: Program, image: Image, level: int, size: tuple[int, int],
+    region: Region | None,
+) -> torch.Tensor | None:  # fmt: skip
+    """The result as a tensor on `device`; None where the device lacks an operation or takes more than `max_memory`."""
+    import torch
+
+    try:
+        return program.run_torch(torch.tensor(image, device=device), level, size, region=region, max_memory=max_memory)
+    except (BackendError, LimitError):  # the CPU has every operation, and needs less where it has fewer threads
+        return None
 
 
 def run_within(

@@ -202,14 +202,22 @@ def to_numpy(image: Array) -> Array:
     return image[..., 0] if image.shape[2] == 1 else image
 
 
-def to_torch(image: Array, device: str | None) -> Any:
-    """A tensor (C, H, W) on `device`."""
+def require_torch(device: str | None) -> Any:
+    """The module torch; BackendError where there is none, or where it cannot use `device`."""
     try:
         torch = importlib.import_module("torch")
     except ImportError:
         raise BackendError("out='torch' needs torch: pip install torch") from None
     if device not in (None, "cpu") and not torch.cuda.is_available():
         raise BackendError(f"device={device!r}: this torch sees no CUDA device; use device='cpu'")
+    return torch
+
+
+def to_torch(image: Any, device: str | None) -> Any:
+    """A tensor (C, H, W) on `device`, of an array (H, W, C), or of a tensor (H, W, C) that lies there."""
+    torch = require_torch(device)
+    if not isinstance(image, np.ndarray):
+        return image.permute(2, 0, 1).contiguous()
     tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
     return tensor if device is None else tensor.to(device)
 
