@@ -65,7 +65,8 @@ def markdown(where: machine.Json, rows: list[dict[str, object]]) -> str:
         f"# Memory of {MODEL} on {SIDE} x {SIDE} pixels",
         "",
         f"{where['cpu']}, {where['system']}; commit {where['commit']}; {where['time']}. Program {PROGRAM}. "
-        "Growth of the process's peak (ru_maxrss) by loading the model and running it, above input and result; MB of 10^6 bytes.",
+        "Growth of the process's peak (ru_maxrss) by loading the model and running it, above input and result; "
+        "MB of 10^6 bytes.",
         "",
         "| backend | threads | input and result MB | growth MB | planned work space MB |",
         "|---|---:|---:|---:|---:|",
