@@ -140,7 +140,7 @@ def _encode_default(image: metrics.Image, quality: int, subsampling: str, option
 
 def default_tables_codec() -> Codec:
     """The codec `jpeg`, but sequential with the default Huffman tables and with its whole head in the stream."""
-    return dataclasses.replace(by_name("jpeg"), encode_file=_encode_default, trimmer=None)
+    return dataclasses.replace(by_name("jpeg"), encode_file=_encode_default, trimmer=None, either="")
 
 
 # Models with one network only --------------------------------------------------------------------

@@ -67,6 +67,7 @@ class Codec:
         subsamplings: chroma formats it can write, the default first; empty when it has no choice.
         reason: "" when it can be used here, else why not and what to install.
         trimmer: leaves out the predictable part of its files.
+        either: name of a bool option that changes the bytes, but not the pixels; "" when there is none.
         kind: "image": the payload is an 8-bit image. "range": our own codec, which range_codec.py codes from pixels to
             payload; it has no files of its own.
         default_quality: where the caller says neither quality nor target.
@@ -82,6 +83,7 @@ class Codec:
     subsamplings: tuple[str, ...] = ()
     options: Mapping[str, Option] = field(default_factory=dict)
     trimmer: trim.Trimmer | None = None
+    either: str = ""
     kind: str = "image"
     default_quality: int = 75
 
@@ -97,16 +99,27 @@ class Codec:
             self.options[name].check(name, value)
 
     def encode(self, image: Image, quality: int, subsampling: str = "auto", options: Options | None = None) -> bytes:
-        """The file of `image` (H, W, C) uint8 at `quality` 1..100.
+        """The file of `image` (H, W, C) uint8 at `quality` 1..100: the smallest of `encode_all`.
 
         Raises:
             CodecError: the codec is missing or fails on this image.
         """
+        return min(self.encode_all(image, quality, subsampling, options), key=len)
+
+    def encode_all(
+        self, image: Image, quality: int, subsampling: str = "auto", options: Options | None = None
+    ) -> list[bytes]:
+        """Files of the same pixels: one with the option `either` on and one with it off, unless `options` has it.
+
+        Raises: as `encode`.
+        """
         self.require()
         if subsampling == "auto":
             subsampling = self.subsamplings[0] if self.subsamplings else ""
+        options = options or {}
+        choices = [options] if self.either in ("", *options) else [{**options, self.either: on} for on in (True, False)]
         try:
-            return self.encode_file(image, quality, subsampling, options or {})
+            return [self.encode_file(image, quality, subsampling, choice) for choice in choices]
         except Error:
             raise
         except Exception as error:
@@ -237,9 +250,7 @@ if hasattr(os, "register_at_fork"):
 def _encode_jpeg(image: Image, quality: int, subsampling: str, options: Options) -> bytes:
     # The longest code of a coefficient has 27 bits; the buffer costs only what is written to it.
     with _room(min((1 << 31) - 1, 65536 + 4 * image.size)):
-        return _save(
-            image, "JPEG", quality=quality, subsampling=subsampling, optimize=True, progressive=True, **options
-        )
+        return _save(image, "JPEG", quality=quality, subsampling=subsampling, optimize=True, **options)
 
 
 def _decode_jpeg(file: bytes, shape: Shape) -> Image:
@@ -400,7 +411,8 @@ CODECS: dict[str, Codec] = {
     for codec in (
         Codec(
             "jpeg", 1, ".jpg", 65500, _encode_jpeg, _decode_jpeg, lambda: _pillow_reason("jpg"), _CHROMA,
-            {"smooth": Option(int, 0, 100), "restart_marker_rows": Option(int, 0, 1000)}, trim.JPEG,
+            {"smooth": Option(int, 0, 100), "restart_marker_rows": Option(int, 0, 1000), "progressive": Option(bool)},
+            trim.JPEG, either="progressive",
         ),
         Codec(
             "jpeg2000", 2, ".j2k", 1 << 20, _encode_jpeg2000, _decode_jpeg2000, lambda: _pillow_reason("jpg_2000"),

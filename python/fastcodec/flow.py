@@ -195,9 +195,11 @@ class _Search:
         if key not in self.coded:
             source, codec = self.source(way, quality), self.settings.codec
             shape = (source.shape[0], source.shape[1], source.shape[2])
-            file = codec.encode(source, quality, way.subsampling, self.settings.options)
-            trimmed = None if self.settings.container == "jpeg" else codec.trim(file, shape, quality)
-            self.coded[key] = _Coded(file, file if trimmed is None else trimmed, trimmed is not None, shape)
+            forms = []
+            for file in codec.encode_all(source, quality, way.subsampling, self.settings.options):
+                trimmed = None if self.settings.container == "jpeg" else codec.trim(file, shape, quality)
+                forms.append(_Coded(file, file if trimmed is None else trimmed, trimmed is not None, shape))
+            self.coded[key] = min(forms, key=lambda form: len(form.payload))
         return self.coded[key]
 
     def pack(self, way: _Way, quality: int) -> bytes:

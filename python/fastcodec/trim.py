@@ -46,13 +46,13 @@ def _quantisers(base: tuple[int, ...], quality: int) -> bytes:
     return bytes(min(255, max(1, (base[at] * percent + 50) // 100)) for at in _ZIGZAG)
 
 
-def _jpeg_head(shape: Shape, quality: int, sampling: int) -> bytes:
-    """SOI, JFIF, DQT and SOF2; `sampling` is the luma factor, 1 (4:4:4) or 2 (4:2:0)."""
+def _jpeg_head(shape: Shape, quality: int, sampling: int, progressive: bool) -> bytes:
+    """SOI, JFIF, DQT and SOF2 or SOF0; `sampling` is the luma factor, 1 (4:4:4) or 2 (4:2:0)."""
     height, width, channels = shape
     out = _JFIF
     for number, base in enumerate((_LUMA, _CHROMA)[: 1 if channels == 1 else 2]):
         out += b"\xff\xdb\x00\x43" + bytes((number,)) + _quantisers(base, quality)
-    out += struct.pack(">BBHBHHB", 0xFF, 0xC2, 8 + 3 * channels, 8, height, width, channels)
+    out += struct.pack(">BBHBHHB", 0xFF, 0xC2 if progressive else 0xC0, 8 + 3 * channels, 8, height, width, channels)
     for number in range(channels):
         out += bytes((number + 1, 0x11 * (sampling if number == 0 else 1), min(number, 1)))
     return out
@@ -66,21 +66,24 @@ _SCRIPTS = {
         (0, 0, 0, 0x10), (3, 1, 63, 0x10), (2, 1, 63, 0x10), (1, 1, 63, 0x10),
     ),
 }  # fmt: skip
+_ONE_SCAN = ((0, 0, 63, 0),)
+_SEQUENTIAL = 4  # in the payload's first byte, beside the sampling
 _MARKER = re.compile(rb"\xff[^\0]")
 
 
-def _scans(channels: int) -> Iterator[tuple[tuple[int, ...], bytes, bool]]:
+def _scans(channels: int, progressive: bool) -> Iterator[tuple[tuple[int, ...], bytes, bool]]:
     """For each scan: the Huffman tables that precede it (class and number), its SOS, whether it is the last."""
-    script = _SCRIPTS[channels]
+    script = _SCRIPTS[channels] if progressive else _ONE_SCAN
     tables: tuple[int, ...]
     for number, (component, first, last, bits) in enumerate(script, 1):
         if component:
             chroma = int(component > 1)
             tables, selectors = (0x10 | chroma,), bytes((component, chroma))
         else:
-            refines = bits >= 0x10
-            tables = () if refines else (0, 1)[: 1 if channels == 1 else 2]
-            selectors = b"".join(bytes((c, 0x10 if c > 1 and not refines else 0)) for c in range(1, channels + 1))
+            each = () if bits >= 0x10 else (0,) if last == 0 else (0, 0x10)  # a refinement needs no table
+            tables = tuple(kind | chroma for chroma in range(min(channels, 2)) for kind in each)
+            selector = (0, 0x10, 0x11)[len(each)]
+            selectors = b"".join(bytes((c, selector if c > 1 else 0)) for c in range(1, channels + 1))
         body = bytes((len(selectors) // 2,)) + selectors + bytes((first, last, bits))
         yield tables, b"\xff\xda" + struct.pack(">H", len(body) + 2) + body, number == len(script)
 
@@ -108,15 +111,16 @@ def _read_counts(reader: Reader) -> bytes:
 
 def _trim_jpeg(file: bytes, shape: Shape, quality: int) -> bytes | None:
     for sampling in (2, 1):
-        head = _jpeg_head(shape, quality, sampling)
-        if file.startswith(head):
-            return _trim_scans(file, len(head), shape[2], sampling)
+        for progressive in (True, False):
+            head = _jpeg_head(shape, quality, sampling, progressive)
+            if file.startswith(head):
+                return _trim_scans(file, len(head), shape[2], sampling, progressive)
     return None
 
 
-def _trim_scans(file: bytes, at: int, channels: int, sampling: int) -> bytes | None:
-    out = bytearray((sampling,))
-    for tables, sos, last in _scans(channels):
+def _trim_scans(file: bytes, at: int, channels: int, sampling: int, progressive: bool) -> bytes | None:
+    out = bytearray((sampling if progressive else sampling | _SEQUENTIAL,))
+    for tables, sos, last in _scans(channels, progressive):
         for _ in tables:
             counts = file[at + 5 : at + 21]
             end = at + 21 + sum(counts)
@@ -134,11 +138,12 @@ def _trim_scans(file: bytes, at: int, channels: int, sampling: int) -> bytes | N
 
 def _restore_jpeg(payload: memoryview, shape: Shape, quality: int) -> bytes:
     reader = Reader(payload)
-    sampling = reader.byte("JPEG sampling")
+    first = reader.byte("JPEG sampling")
+    sampling, progressive = first & ~_SEQUENTIAL, not first & _SEQUENTIAL
     if sampling not in (1, 2) or max(shape[:2]) > 65535:
-        raise FormatError(f"trimmed JPEG has sampling {sampling} and size {shape[1]} x {shape[0]}")
-    parts: list[bytes | memoryview] = [_jpeg_head(shape, quality, sampling)]
-    for tables, sos, last in _scans(shape[2]):
+        raise FormatError(f"trimmed JPEG has sampling {first} and size {shape[1]} x {shape[0]}")
+    parts: list[bytes | memoryview] = [_jpeg_head(shape, quality, sampling, progressive)]
+    for tables, sos, last in _scans(shape[2], progressive):
         for table in tables:
             counts = _read_counts(reader)
             parts.append(struct.pack(">HHB", 0xFFC4, 19 + sum(counts), table) + counts)
