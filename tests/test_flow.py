@@ -61,6 +61,28 @@ def test_last_true_finds_the_border_in_seven_calls(answer: int, last: int) -> No
     assert not calls or max(calls) <= last
 
 
+def test_a_good_guess_makes_the_search_short() -> None:
+    def search(answer: int, near: int) -> int:
+        calls = []
+        assert last_true(lambda value: calls.append(value) or value <= answer, near=near) == (answer or None)
+        assert all(1 <= value <= 100 for value in calls)
+        return len(calls)
+
+    for near in range(8, 101):
+        assert [search(near - less, near) for less in range(1, 8)] == [2, 4, 4, 6, 6, 6, 6]
+    assert max(search(answer, near) for answer in range(101) for near in range(1, 101)) == 14
+
+
+def test_subsampling_alone_does_nothing_to_grey_and_much_to_thin_colours() -> None:
+    grey = picture(31, 40, 1).repeat(3, 2)
+    assert flow.subsampling_error(grey) < 0.1 * grey.size
+    stripes = grey.copy()
+    stripes[:, ::2, 0] = 255
+    through = JPEG.decode(JPEG.encode(stripes, 100, "4:2:0"), stripes.shape)
+    assert flow.subsampling_error(stripes) == pytest.approx(squared_error(stripes, through), rel=0.1)
+    assert flow.subsampling_error(picture(1, 1, 3)) < 10
+
+
 # ---------------------------------------------------------------- the decoder with networks
 
 
@@ -287,11 +309,11 @@ def test_the_best_candidate_wins(knowing: Any, rec1: float, rec2: float, network
 
 def test_comcnn_at_full_size_spends_what_it_saves_on_quality(knowing: Any) -> None:
     model = knowing(X, 0.9)
-    plain = encode(X, model=model, quality=40)
+    plain = encode(X, model=model, quality=40, subsampling="4:2:0")
     assert info(plain).quality == 40
     model.programs["com1_rgb"] = Knows(np.full_like(X, 128), 0.5, 1.0)  # half the contrast: fewer bytes
     model.programs["rec1_rgb"] = Knows(X, 1.0, 1.0)
-    data = encode(X, model=model, quality=40)
+    data = encode(X, model=model, quality=40, subsampling="4:2:0")
     assert (info(data).scale, info(data).networks) == (1, True)
     assert info(data).quality > 40
     assert len(data) <= len(plain)
@@ -333,11 +355,11 @@ def test_random_networks_are_switched_off(model: packed_model.PackedModel) -> No
 
 @pytest.mark.parametrize("budget", [900, 1500, 4000, 10**6])
 def test_target_bytes_is_kept_and_used(budget: int) -> None:
-    data = encode(X, target_bytes=budget, networks="off")
+    data = encode(X, target_bytes=budget, networks="off", subsampling="4:2:0")
     assert len(data) <= budget
     i = info(data)
     if i.quality < 100:
-        assert len(encode(X, quality=i.quality + 1, networks="off")) > budget
+        assert len(encode(X, quality=i.quality + 1, networks="off", subsampling="4:2:0")) > budget
 
 
 @pytest.mark.parametrize("wanted", [25.0, 31.5, 36.0])
@@ -347,10 +369,37 @@ def test_target_psnr_is_reached_by_the_smallest_quality(wanted: float) -> None:
     assert psnr(decode(encode(X, quality=info(data).quality - 1, networks="off")), X) < wanted
 
 
-def test_target_psnr_turns_to_full_chroma_only_where_it_must() -> None:
+@pytest.mark.parametrize("codec", ["jpeg", "avif"])
+@pytest.mark.parametrize("target", [{"quality": 60}, {"target_bytes": 2500}, {"target_psnr": 23.5}])
+def test_full_chroma_is_taken_where_it_is_better(codec: str, target: dict[str, float]) -> None:
+    x = X.copy()
+    x[:, ::2, 0] //= 2
+    options = {"codec": codec, "networks": "off", **({"codec_options": {"speed": 9}} if codec == "avif" else {})}
+    auto, half = (encode(x, subsampling=chroma, **options, **target) for chroma in ("auto", "4:2:0"))
+    if "target_psnr" in target:
+        assert len(auto) < len(half)
+        assert psnr(decode(auto), x) >= target["target_psnr"]
+    else:
+        assert len(auto) <= target.get("target_bytes", len(half))
+        assert psnr(decode(auto), x) > psnr(decode(half), x)
+
+
+def test_full_chroma_is_not_tried_on_grey(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set()
+    real = Codec.encode_all
+    monkeypatch.setattr(
+        Codec, "encode_all", lambda self, x, q, chroma, options: seen.add(chroma) or real(self, x, q, chroma, options)
+    )
+    for image in (X[..., 0], X[..., :1].repeat(3, 2)):
+        for target in ({"quality": 40}, {"target_bytes": 2500}, {"target_psnr": 33}):
+            encode(image, networks="off", **target)
+    assert seen == {"auto"}
+
+
+def test_target_psnr_turns_to_full_chroma_where_it_must() -> None:
     x = X.copy()
     x[:, ::2, 0] = 255
-    half = encode(x, quality=100, networks="off")
+    half = encode(x, quality=100, networks="off", subsampling="4:2:0")
     wanted = psnr(decode(half), x) + 3
     assert psnr(decode(encode(x, target_psnr=wanted, networks="off")), x) >= wanted
     with pytest.raises(ValueError, match="out of reach"):
@@ -382,7 +431,7 @@ def test_half_size_below_its_worst_quality_is_still_coded(model: packed_model.Pa
 
 def test_the_search_is_short(knowing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Counter()
-    for name in ("encode", "decode"):
+    for name in ("encode_all", "decode"):
         real = getattr(Codec, name)
 
         def counted(*args: Any, name: str = name, real: Any = real, **kwargs: Any) -> Any:
@@ -392,13 +441,13 @@ def test_the_search_is_short(knowing: Any, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(Codec, name, counted)
     model = knowing(X, 0.3, 0.3)
     for target, encodes, decodes in (
-        ({"quality": 50}, 15, 3),
-        ({"target_bytes": 3000}, 21, 4),
-        ({"target_psnr": 30}, 32, 32),
+        ({"quality": 50}, 25, 4),
+        ({"target_bytes": 3000}, 32, 5),
+        ({"target_psnr": 30}, 37, 20),
     ):
         calls.clear()
         encode(X, model=model, **target)
-        assert calls["encode"] <= encodes
+        assert calls["encode_all"] <= encodes
         assert calls["decode"] <= decodes
 
 
