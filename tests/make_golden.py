@@ -113,6 +113,12 @@ def good() -> dict[str, Callable[[], bytes]]:
                 )
                 for name, x, chroma in (("rgb", rgb, "4:2:0"), ("444", rgb, "4:4:4"), ("grey", grey, "auto"))
             },
+            **{
+                f"heic_trimmed_{name}.fcd": lambda x=x, chroma=chroma: encode(
+                    x, codec="heic", quality=55, subsampling=chroma, networks="off"
+                )
+                for name, x, chroma in (("rgb", rgb, "4:2:0"), ("444", rgb, "4:4:4"), ("grey", grey, "auto"))
+            },
             "jpeg_untrimmed.fcd": lambda: untrimmed(rgb),
             "jpeg_one_pixel.fcd": lambda: encode(rgb[:1, :1], networks="off"),
             "jpeg_alpha.fcd": lambda: encode(rgba, quality=40, networks="off"),
@@ -175,6 +181,7 @@ def bad() -> dict[str, tuple[str, Callable[[], bytes]]]:
         "level_200.fcd": ("FormatError", lambda: _patched("jpeg_rec1_rgb.fcd", 9, 200, 26)),
         "other_pixels.fcd": ("ChecksumError", lambda: _fcd(file)),
         "jpeg_other_scans.fcd": ("FormatError", lambda: _fcd(b"\12" + bytes(200), trimmed=True)),
+        "heic_other_parameters.fcd": ("FormatError", lambda: _fcd(b"\x0c" + bytes(200), codec=5, trimmed=True)),
         "no_payload.fcd": ("CodecError", lambda: _fcd()),
         "too_many_pixels.fcd": ("LimitError", lambda: _fcd(file, width=1 << 20, height=1 << 20)),
         "range_other_check.fcd": ("ChecksumError", lambda: _range("grey", inner_crc=1)),

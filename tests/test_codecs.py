@@ -79,7 +79,7 @@ def test_any_size_round_trips_through_its_trimmed_form(codec: Codec, channels: i
 @pytest.mark.parametrize("codec", TRIMMED)
 def test_photographs_are_trimmed_at_every_quality(codec: Codec) -> None:
     usable(codec)
-    least = {"jpeg": 140, "jpeg2000": 112, "webp": 27, "avif": 268}[codec.name]
+    least = {"jpeg": 140, "jpeg2000": 112, "webp": 27, "avif": 268, "heic": 365}[codec.name]
     for channels in (3,) if codec.name == "avif" else (1, 3):  # an old Pillow writes grey AVIF as colour
         x = picture(96, 128, channels)
         for quality in (1, 12, 49, 50, 77, 100) if codec.name != "jpeg" else range(1, 101):
@@ -87,6 +87,21 @@ def test_photographs_are_trimmed_at_every_quality(codec: Codec) -> None:
                 trimmed = codec.trim(file, x.shape, quality)
                 assert trimmed is not None
                 assert len(file) - len(trimmed) >= least + 70 * (codec.name == "jpeg" and trimmed[0] < 4)  # many scans
+
+
+@pytest.mark.parametrize("size", [(1, 1), (10, 10), (17, 33), (61, 47), (64, 65), (66, 100), (256, 257)])
+def test_heic_of_every_size_and_chroma_is_trimmed(size: tuple[int, int]) -> None:
+    codec = usable(CODECS["heic"])
+    for channels, subsampling in ((1, "4:2:0"), (3, "4:2:0"), (3, "4:4:4")):
+        x = picture(*size, channels)
+        file = codec.encode(x, 40, subsampling)
+        trimmed = codec.trim(file, x.shape, 40)
+        assert trimmed is not None
+        assert codec.restore(memoryview(trimmed), x.shape, 40) == file
+        assert codec.trim(file.replace(b"mif1", b"mif2"), x.shape, 40) is None
+        for first in (2, 12, 32, 255):
+            with pytest.raises(FormatError, match=f"parameters {first} "):
+                codec.restore(memoryview(bytes((first,)) + trimmed[1:]), x.shape, 40)
 
 
 @pytest.mark.parametrize("codec", TRIMMED)

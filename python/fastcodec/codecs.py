@@ -429,7 +429,7 @@ CODECS: dict[str, Codec] = {
         Codec(
             "heic", 5, ".heic", 16384, _encode_heic, _decode_heic,
             lambda: _module_reason("pillow_heif", "heic", "open_heif"), _CHROMA,
-            {"preset": Option(str, choices=("fast", "medium", "slow", "veryslow"))},
+            {"preset": Option(str, choices=("fast", "medium", "slow", "veryslow"))}, trim.HEIC,
         ),
         Codec(
             "jxl", 6, ".jxl", 1 << 20, _encode_jxl, _decode_jxl,

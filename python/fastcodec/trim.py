@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Takes the predictable head and tail off an inner codec's file, and puts them back.
 
-A small JPEG, WebP, AVIF or JPEG 2000 file spends 20 to 280 bytes on fields that our header says already
+A small JPEG, WebP, AVIF, HEIC or JPEG 2000 file spends 20 to 390 bytes on fields that our header says already
 (size, quality) or that one encoder always writes alike. `trim` compares the file with the head that
 this module builds; only on an exact match it leaves the head out, so `restore` gives the file back
 byte by byte. FORMAT.md ("Trimmed payloads") is the authority.
@@ -12,6 +12,7 @@ Shapes are (height, width, channels) of the image inside the file; channels is 1
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -232,6 +233,120 @@ def _restore_avif(payload: memoryview, shape: Shape, quality: int) -> bytes:
     return b"".join((_avif_head(shape, config, len(data) + 2), _TEMPORAL_DELIMITER, data))
 
 
+# ---------------------------------------------------------------- HEIC (ISO 23008-12), libheif and x265, one HEVC image
+
+# By chroma_format_idc: profile, compatibility and constraint flags; brand; chroma_format_idc in the SPS; its colours.
+_HEVC = {
+    0: (bytes.fromhex("04080000009ff800000000"), b"heix", "1", ""),
+    1: (bytes.fromhex("0370000000900000000000"), b"heic", "010", "100000001000011010000011"),
+    3: (bytes.fromhex("04080000009e3800000000"), b"heix", "001000", "100000001000011010000011"),
+}
+# Three choices of block sizes, which x265 makes by the size of the image.
+_HEVC_BLOCKS = ("01010111", "0111001001", "001001001001")
+_HEVC_TIMING = "0000001000000000000000000000000000110010000000000000000000000000000000100001"
+
+
+def _golomb(value: int) -> str:
+    """ue(v) of HEVC."""
+    digits = f"{value + 1:b}"
+    return "0" * (len(digits) - 1) + digits
+
+
+def _escaped(data: bytes) -> bytes:
+    """The bytes of a NAL unit: a 3 between two zeros and a byte of 0 to 3."""
+    out, zeros = bytearray(), 0
+    for byte in data:
+        if zeros == 2 and byte < 4:
+            out.append(3)
+            zeros = 0
+        out.append(byte)
+        zeros = zeros + 1 if byte == 0 else 0
+    return bytes(out)
+
+
+def _heic_head(shape: Shape, way: int, level: int, pps: bytes, data_bytes: int) -> bytes:
+    """All boxes up to the NAL header of the slice. `way` is chroma_format_idc + 4 x the block sizes + 16 if miaf."""
+    height, width, channels = shape
+    chroma, blocks = way & 3, _HEVC_BLOCKS[way >> 2 & 3]
+    profile, brand, chroma_bits, colours = _HEVC[chroma]
+    profile += bytes((level,))
+    # libheif makes sides even and at least 64, x265 multiples of 8.
+    even = [max(64, side + side % 2) for side in (width, height)]
+    coded = [side + -side % 8 for side in even]
+    cuts = [(b - a) // (2 if chroma == 1 else 1) for a, b in zip(even, coded, strict=True)]
+    window = "".join(("1", *map(_golomb, (0, cuts[0], 0, cuts[1])))) if any(cuts) else "0"
+    bits = "".join(
+        (
+            "1", chroma_bits, *map(_golomb, coded), window, "1100101101110101", blocks, "0100110101110011011",
+            colours, _HEVC_TIMING,
+        )
+    )  # fmt: skip
+    bits += "0" * (-len(bits) % 8)
+    sets = (
+        b"\x40\x01\x0c\x01\xff\xff" + profile + b"\xba\x02\x40",
+        b"\x42\x01\x01" + profile + int(bits, 2).to_bytes(len(bits) // 8, "big"),
+    )
+    config = b"\x01" + profile + bytes((0xF0, 0, 0xFC, 0xFC | chroma, 0xF8, 0xF8, 0, 0, 0x0F, 3))
+    for kind, unit in zip((0x60, 0x61, 0x62), (*map(_escaped, sets), b"\x44\x01" + pps), strict=True):
+        config += struct.pack(">BHH", kind, 1, len(unit)) + unit
+    crop = even != [width, height]
+    clap = struct.pack(">4I", width, 1, height, 1) + struct.pack(">iIiI", width - even[0], 2, height - even[1], 2)
+    ipco = _box(
+        b"ipco",
+        _box(b"hvcC", config),
+        _box(b"colr", b"nclx\x00\x01\x00\x0d\x00\x06\x80"),
+        _box(b"ispe", struct.pack(">III", 0, *even)),
+        _box(b"clap", clap) if crop else b"",
+        _box(b"pixi", struct.pack(">IB", 0, channels), b"\x08" * channels),
+    )
+    properties = bytes.fromhex("058102030584" if crop else "0481020304")
+    ipma = _box(b"ipma", bytes.fromhex("00000000000000010001"), properties)
+    ftyp = _box(b"ftyp", brand, bytes(4), b"mif1", brand, b"miaf" if way & 16 else b"")
+
+    def meta(offset: int) -> bytes:
+        place = struct.pack(">IHII", offset, 1, 0, data_bytes + 6)
+        return _box(
+            b"meta",
+            bytes(4),
+            _box(b"hdlr", bytes(8), b"pict", bytes(13)),
+            _box(b"iloc", bytes.fromhex("000000004440000100010000"), place),
+            _box(b"iinf", bytes.fromhex("000000000001"), _box(b"infe", bytes.fromhex("0200000000010000"), b"hvc1\0")),
+            _box(b"pitm", bytes.fromhex("000000000001")),
+            _box(b"iprp", ipco, ipma),
+        )
+
+    offset = len(ftyp) + len(meta(0)) + 8
+    head = ftyp + meta(offset)
+    return head + struct.pack(">I4sI", data_bytes + 14, b"mdat", data_bytes + 2) + b"\x28\x01"
+
+
+def _trim_heic(file: bytes, shape: Shape, quality: int) -> bytes | None:
+    config, pps, data = file.find(b"hvcC"), file.find(b"\x62\0\1\0"), file.find(b"mdat")
+    if config < 0 or not config < pps < data:
+        return None
+    size = file[pps + 4] - 2
+    tail = file[pps + 7 : pps + 7 + size], file[data + 10 :]
+    for blocks in range(len(_HEVC_BLOCKS)):
+        way = file[config + 20] & 3 | blocks << 2 | 16 * (file[20:24] == b"miaf" or file[24:28] == b"miaf")
+        payload = b"".join((bytes((way, file[config + 16], len(tail[0]))), *tail))
+        with contextlib.suppress(FormatError):
+            if _restore_heic(memoryview(payload), shape, quality) == file:
+                return payload
+    return None
+
+
+def _restore_heic(payload: memoryview, shape: Shape, quality: int) -> bytes:
+    reader = Reader(payload)
+    way, level = reader.byte("HEIC parameters"), reader.byte("HEIC level")
+    if (way & 3) not in _HEVC or (way >> 2 & 3) >= len(_HEVC_BLOCKS) or way >= 32 or max(shape[:2]) > 16384:
+        raise FormatError(f"trimmed HEIC has parameters {way} and size {shape[1]} x {shape[0]}")
+    pps = bytes(reader.take(reader.byte("length of the PPS"), "PPS"))
+    data = reader.take(len(payload) - reader.at, "slice")
+    if len(data) > 0xFFFFFF00:
+        raise FormatError(f"trimmed HEIC has {len(data)} bytes, expected less than 2^32")
+    return b"".join((_heic_head(shape, way, level, pps, len(data)), data))
+
+
 # ---------------------------------------------------------------- JPEG 2000 codestream (T.800)
 
 # QCD of OpenJPEG for the 9/7 wavelet, 8 bits, 5 decompositions: the step of each sub-band.
@@ -285,6 +400,7 @@ class Trimmer:
 JPEG = Trimmer(_trim_jpeg, _restore_jpeg)
 WEBP = Trimmer(_trim_webp, _restore_webp)
 AVIF = Trimmer(_trim_avif, _restore_avif)
+HEIC = Trimmer(_trim_heic, _restore_heic)
 JPEG2000 = Trimmer(_trim_jpeg2000, _restore_jpeg2000)
 
 
