@@ -362,7 +362,7 @@ def test_missing_models(tmp_path: Path, model: packed_model.PackedModel, monkeyp
     (status,) = [s for s in fastcodec.codecs() if s.name == "range"]
     assert not status.available
     assert "FASTCODEC_MODELS" in status.reason
-    assert decode(coded(cases.image(20, 20, 3), model)[:0] or encode(cases.image(9, 9, 3))).shape == (9, 9, 3)
+    assert decode(encode(cases.image(9, 9, 3))).shape == (9, 9, 3)
 
 
 def test_models_without_a_program(folder: Path, tmp_path: Path) -> None:
@@ -549,6 +549,8 @@ def test_forged_headers(model: packed_model.PackedModel, path: Path) -> None:
         (FormatError, ".", {"width": 500}),
         (FormatError, ".", {"channels": 1, "height": 91 + 64}),
         (FormatError, "tiles in", {"width": 1 << 14, "height": 1 << 14}),
+        (FormatError, "sides up to 1048576", {"width": (1 << 20) + 1, "height": 1}),
+        (FormatError, "sides up to 1048576", {"width": 1, "height": (1 << 20) + 1}),
         (Error, ".", {"codec": 1}),
     ):
         with pytest.raises(kind, match=message):
@@ -706,6 +708,9 @@ def test_native_arguments_are_checked() -> None:
         _core.TileDecoder(b"", tables)
     with pytest.raises(FormatError, match="out of range"):
         _core.TileDecoder(bytes(5), tables)
+    for view in (memoryview(bytes(40))[::-1], memoryview(bytes(40))[::2], memoryview(bytes(40)).cast("B", (8, 5))):
+        with pytest.raises(TypeError, match="tile must be contiguous bytes"):
+            _core.TileDecoder(view, tables)
 
 
 def test_overhead(model: packed_model.PackedModel) -> None:

@@ -21,7 +21,7 @@ constexpr size_t kRangeOneStateSymbols = 1u << 17;
 // which needs what came before it. Together they are one bare stream: no name, no count, no checksum, one set of states.
 class RangeTileEncoder {
  public:
-  // tables and kernels must live as long as this. Table 0 must be able to code 0.
+  // tables and kernels must live as long as this. Table 0 must be able to code 0 and have no shift.
   RangeTileEncoder(const RangeTables& tables, const RangeKernels& kernels) : tables_(tables), kernels_(kernels) {}
   // Appends a segment of n symbols, each with its table. Throws kValue for an index past the tables, or a symbol that its
   // table cannot code.

@@ -48,6 +48,14 @@ T* dense_out(py::array& array, const char* name, std::initializer_list<py::ssize
   return static_cast<T*>(array.mutable_data());
 }
 
+py::buffer_info bytes_of(const py::buffer& tile) {
+  py::buffer_info bytes = tile.request();
+  if (bytes.ndim != 1 || bytes.itemsize != 1 || bytes.strides[0] != 1) {
+    throw Error(ErrorCode::kType, "tile must be contiguous bytes; use bytes(tile)");
+  }
+  return bytes;
+}
+
 LatentPass latent_pass(const py::array& prior, const py::array& y_hat, int pass, int passes, int skip, const RangeTables& tables) {
   dense<int16_t>(y_hat, "y_hat", {-1, -1, -1});
   const py::ssize_t h = y_hat.shape(0), w = y_hat.shape(1), channels = y_hat.shape(2);
@@ -110,8 +118,8 @@ class TileEncoder {
 class TileDecoder {
  public:
   TileDecoder(const py::buffer& tile, const RangeTables& tables, const std::string& backend)
-      : tile_(tile.request()), tables_(tables),
-        decoder_(static_cast<const uint8_t*>(tile_.ptr), static_cast<size_t>(tile_.size * tile_.itemsize), tables, range_kernels(backend)) {}
+      : tile_(bytes_of(tile)), tables_(tables),
+        decoder_(static_cast<const uint8_t*>(tile_.ptr), static_cast<size_t>(tile_.size), tables, range_kernels(backend)) {}
 
   void hyper(const py::array& index, py::array z) {
     int16_t* out = dense_out<int16_t>(z, "z", {-1, -1, -1});

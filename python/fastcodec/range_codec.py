@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from . import _core, flow, rans
 from ._core import crc32c, get_num_threads
+from .codecs import by_name
 from .container import Header, Limits, Reader, Stream, varint
 from .errors import ChecksumError, FormatError, ModelError
 
@@ -197,6 +198,8 @@ def decode_pixels(
         raise FormatError(
             "codec range needs the model flag, and knows neither half size nor trimming nor a JPEG around it"
         )
+    if max(header.width, header.height) > (most := by_name("range").max_side):
+        raise FormatError(f"codec range takes sides up to {most}, the stream says {header.width} x {header.height}")
     from . import packed_model
 
     model, level = packed_model.find(header.networks.model_id), header.networks.level
