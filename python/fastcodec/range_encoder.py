@@ -115,7 +115,6 @@ class _Encoder:
         self.synthesis = program(self.model, f"synthesis_{colour(channels)}")
         size = (self.tiles.height, self.tiles.width)
         self.y: Latent = analysis.run(np.ascontiguousarray(image), 0, size, threads=settings.threads)
-        self.trials: dict[int, _Trial] = {}
 
     def trial(self, level: int, *, pixels: bool = False) -> _Trial:
         """The stream at a level; with `pixels` its latents as well."""
