@@ -13,7 +13,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
+_Kinds = dict[str, "dict[str, type | tuple[type, ...]]"]
+
+_KEYS: _Kinds = {
     "": {"name": str, "seed": int, "data": dict, "codec": dict, "networks": dict, "stage": list},
     "data": {"hold_out": int, "crop": int, "batch": int},
     "codec": {
@@ -32,26 +34,27 @@ _KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
 }
 
 
+def _check_section(kinds: _Kinds, section: str, values: Any) -> None:
+    """Raises ValueError that names the first key of a section that is missing or of a wrong kind."""
+    for key, kind in kinds[section].items():
+        found = values.get(key) if isinstance(values, dict) else None
+        if not isinstance(found, kind):
+            name = f"{section}.{key}" if section else key
+            wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+            raise ValueError(f"training config: {name} must be {wanted}, got {found!r}")
+
+
 def check_config(config: dict[str, Any]) -> None:
     """Raises ValueError that names the first key that is missing or of a wrong kind."""
-
-    def check(section: str, values: Any) -> None:
-        for key, kind in _KEYS[section].items():
-            found = values.get(key) if isinstance(values, dict) else None
-            if not isinstance(found, kind):
-                name = f"{section}.{key}" if section else key
-                wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-                raise ValueError(f"training config: {name} must be {wanted}, got {found!r}")
-
-    check("", config)
+    _check_section(_KEYS, "", config)
     for section in ("data", "codec", "networks"):
-        check(section, config[section])
+        _check_section(_KEYS, section, config[section])
     if "distil" in config:
-        check("distil", config["distil"])
+        _check_section(_KEYS, "distil", config["distil"])
         if not 0 <= config["distil"]["output"] <= 1 or config["distil"]["features"] < 0:
             raise ValueError("training config: distil.output must be 0 to 1 and distil.features at least 0")
     for stage in config["stage"]:
-        check("stage", stage)
+        _check_section(_KEYS, "stage", stage)
         if stage.get("loss", "log") not in ("log", "squares"):
             raise ValueError(f"training config: stage.loss must be log or squares, got {stage['loss']!r}")
         if stage["train"] not in ("rec", "com", "joint") or stage["scale"] not in (1, 2):
@@ -61,7 +64,7 @@ def check_config(config: dict[str, Any]) -> None:
             )
 
 
-_RANGE_KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
+_RANGE_KEYS: _Kinds = {
     "": {"name": str, "seed": int, "data": dict, "codec": dict, "networks": dict, "stage": list},
     "data": {"hold_out": int, "crop": int, "batch": int, "share_grey": (int, float)},
     "stage": {"lr": (int, float)},
@@ -70,15 +73,10 @@ _RANGE_KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
 
 def check_range_config(config: dict[str, Any]) -> None:
     """As check_config, for codec range."""
-    sections = [("", config), ("data", config.get("data")), *(("stage", s) for s in config.get("stage") or [])]
-    for section, values in sections:
-        for key, kind in _RANGE_KEYS[section].items():
-            found = values.get(key) if isinstance(values, dict) else None
-            if not isinstance(found, kind):
-                name = f"{section}.{key}" if section else key
-                wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-                raise ValueError(f"training config: {name} must be {wanted}, got {found!r}")
+    _check_section(_RANGE_KEYS, "", config)
+    _check_section(_RANGE_KEYS, "data", config["data"])
     for stage in config["stage"]:
+        _check_section(_RANGE_KEYS, "stage", stage)
         if ("steps" in stage) == ("minutes" in stage):
             raise ValueError(f"training config: a stage must have either steps or minutes, got {sorted(stage)}")
     if config["data"]["crop"] % 64:
