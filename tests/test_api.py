@@ -443,7 +443,7 @@ def test_limits(call: Any, limit: str) -> None:
         assert call(data, limits=Limits(max_memory=0)).width == 30
         return
     with pytest.raises(LimitError, match=limit):
-        call(data, limits=Limits(**{limit: 200}))
+        call(data, limits=Limits(**{limit: 100}))
 
 
 def test_memory_is_limited_before_the_codec_runs(monkeypatch: pytest.MonkeyPatch) -> None:
