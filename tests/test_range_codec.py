@@ -770,6 +770,7 @@ def test_bench_rd_against_other_codecs(tmp_path: Path) -> None:
     assert "| fastcodec[range] | webp |" in (tmp_path / "out" / "rd.md").read_text(encoding="utf-8")
     alone = report.bench_rd([photos / "a.png"], tmp_path / "alone", codec_names=("range",), qualities=(10, 80))
     assert (alone["codecs"]["range"]["anchor"], alone["codecs"]["range"]["bd"]) == (None, {})
+    assert "At the same bytes" not in (tmp_path / "alone" / "rd.md").read_text(encoding="utf-8")
     terminal.print_bd(alone)
 
 
