@@ -226,3 +226,17 @@ def test_training_stops_at_a_loss_that_is_not_a_number(
 def test_config_faults_are_named(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         train_config.check_range_config({**tiny_config(), **change})
+
+
+@pytest.mark.parametrize(
+    "name", sorted(p.stem for p in Path(train_config.__file__).parent.glob("configs/range_*.toml"))
+)
+def test_the_shipped_configs_fit_their_networks(name: str) -> None:
+    config = train_config.load_config(name)
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in config["networks"].items()}
+    patches = torch.rand(900, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    model = rm.RangeModel(rm.principal_components(patches, options.pop("latent", 320)), **options).eval()
+    with torch.no_grad():
+        restored, bits_y, bits_z = model(torch.rand(1, 3, 64, 128), torch.tensor([99]))
+    assert restored.shape == (1, 3, 64, 128)
+    assert torch.isfinite(bits_y + bits_z).all()

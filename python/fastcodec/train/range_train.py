@@ -249,7 +249,7 @@ def load_weights(model: RangeModel, path: str | Path) -> None:
     Raises ValueError when they are not all there or are of a model of another shape.
     """
     path = Path(path)
-    files = sorted(path.parent.glob(f"{path.stem.removesuffix('-1')}-?.safetensors"))
+    files = sorted(path.parent.glob(f"{path.stem.removesuffix('-1')}-*.safetensors"))
     tensors = {k: t.float() for f in files for k, t in safetensors.torch.load(f.read_bytes()).items()}
     try:
         model.load_state_dict(tensors)
