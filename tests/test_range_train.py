@@ -21,14 +21,17 @@ from fastcodec.train.train import TrainingError  # noqa: E402
 
 SMALL = {
     "width": 16,
-    "analysis_trunk": 1,
-    "synthesis_trunk": 2,
+    "trunk": 2,
     "hidden": 16,
     "blocks": 1,
+    "analysis_width": 24,
+    "analysis_hidden": 24,
+    "analysis_blocks": 2,
     "hyper_width": 16,
     "hyper_channels": 8,
     "features": 16,
     "prior_width": 24,
+    "prior_mixes": 2,
 }
 
 
@@ -167,7 +170,7 @@ def tiny_config() -> dict:
         "networks": {**SMALL, "latent": 24},
         "stage": [
             {"steps": 3, "lr": 1e-3},
-            {"steps": 2, "lr": 1e-3, "hard": True},
+            {"steps": 2, "lr": 1e-3, "hard": True, "muon": True},
             {"steps": 2, "lr": 1e-4, "quantised": True},
         ],
     }

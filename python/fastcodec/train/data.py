@@ -52,14 +52,31 @@ class Photos:
         start = int(self.offsets[index])
         return self.flat[start : start + h * w * 3].view(h, w, 3)
 
-    def crop(self, rng: random.Random, size: int, index: int | None = None) -> Tensor:
-        """A random square of a random training image (or of image `index`), flipped and transposed at random."""
-        image = self.image(rng.choice(self.train) if index is None else index)
-        y, x = (rng.randrange(n - size + 1) for n in image.shape[:2])
-        crop = image[y : y + size, x : x + size]
+    def place(self, rng: random.Random, size: int, index: int | None = None) -> tuple[int, int, int]:
+        """Where a random square of a random training image (or of image `index`) lies in `flat`.
+
+        Returns: the place of its first value, the steps to the next row and to the next column; flipped and transposed
+        at random.
+        """
+        number = rng.choice(self.train) if index is None else index
+        height, width = self.shapes[number]
+        y, x = rng.randrange(height - size + 1), rng.randrange(width - size + 1)
+        start, down, right = int(self.offsets[number]) + 3 * (y * width + x), 3 * width, 3
         if rng.random() < 0.5:
-            crop = crop.flip(1)
-        return crop.transpose(0, 1) if rng.random() < 0.5 else crop
+            start, right = start + right * (size - 1), -right
+        return (start, right, down) if rng.random() < 0.5 else (start, down, right)
+
+    def crop(self, rng: random.Random, size: int, index: int | None = None) -> Tensor:
+        """The pixels of such a square, uint8 [size, size, 3]."""
+        places = torch.tensor([self.place(rng, size, index)], device=self.flat.device)
+        return squares(self.flat, places, size)[0]
+
+
+def squares(flat: Tensor, places: Tensor, size: int) -> Tensor:
+    """Pixels of the squares at `places`, int64 [N, 3] as Photos.place has them, as uint8 [N, size, size, 3]."""
+    at = torch.arange(size, device=flat.device)
+    start, down, right = places[:, :, None, None].unbind(1)
+    return flat[(start + down * at[:, None] + right * at)[..., None] + torch.arange(3, device=flat.device)]
 
 
 def to_real(images: list[Tensor]) -> Tensor:

@@ -168,8 +168,9 @@ def export(
         if prior.latents is not None:
             mult = torch.cat([mult, prior.latents.integer_mult()], dim=1)
         x = p.conv(f"prior_{i}.enter", prior.enter, p.scale(f"prior_{i}.scale", mult, "x"))
-        if prior.mix is not None:
-            x = p.conv(f"prior_{i}.mix", prior.mix, x)
+        for k, mix in enumerate(prior.mix):
+            assert isinstance(mix, rm.Conv)
+            x = p.conv(f"prior_{i}.mix{k}", mix, x)
         p.conv(f"prior_{i}.leave", prior.leave, x)
         p.finish(f"prior_{i}", _stream(mult.shape[1]))
     index = (model.log_sigma_z() - math.log(rm.SIGMA_MIN)) / math.log(rm.SIGMA_RATIO)

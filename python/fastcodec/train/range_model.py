@@ -124,6 +124,7 @@ class Conv(nn.Module):
         in_step: real value of one integer step of the input.
         out_scale: constant factor per output channel, so that weights of all channels are alike.
         gain, bias_curve: level tables; log of the gain, and an addition to the bias.
+        precise: computes in float32 where the rest is in bfloat16.
     """
 
     def __init__(
@@ -139,8 +140,10 @@ class Conv(nn.Module):
         out_scale: Tensor | None = None,
         gain: nn.Module | None = None,
         bias_curve: nn.Module | None = None,
+        precise: bool = False,
     ) -> None:
         super().__init__()
+        self.precise = precise
         self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         self.bias = nn.Parameter(torch.zeros(outputs))
@@ -177,6 +180,9 @@ class Conv(nn.Module):
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         if self.kernel == 3:
             x = pad_by_one(x)
+        if self.precise:
+            with torch.autocast(x.device.type, enabled=False):
+                return F.conv2d(x, weight, stride=self.stride)
         return F.conv2d(x, weight, stride=self.stride)
 
     def forward(self, x: Tensor, level: Tensor, simulate: bool, add: Tensor | None = None) -> Tensor:
@@ -259,7 +265,7 @@ def operand_unit(spread: Tensor) -> Tensor:
 
 
 def _stream_conv(weight: Tensor, in_step: float, out_step: float) -> Conv:
-    conv = Conv(weight.shape[1], weight.shape[0], kind="i16", in_step=in_step, out_step=out_step)
+    conv = Conv(weight.shape[1], weight.shape[0], kind="i16", in_step=in_step, out_step=out_step, precise=True)
     conv.weight.data = weight[:, :, None, None].clone()
     return conv
 
@@ -283,7 +289,8 @@ class Analysis(nn.Module):
         """Image [N,3,H,W] (sides multiples of 16) in 0..1, or in 0..255 for `simulate`."""
         x = unshuffle(image, 2).contiguous(memory_format=torch.channels_last)
         x = self.trunk(x * 16 - 2040 if simulate else x - 0.5, level, simulate)
-        return _run(self.blocks, self.down(unshuffle(x, 2), level, simulate), level, simulate)
+        y = self.down(unshuffle(x, 2).contiguous(memory_format=torch.channels_last), level, simulate)
+        return _run(self.blocks, y, level, simulate)
 
 
 class Synthesis(nn.Module):
@@ -386,14 +393,14 @@ class Prior(nn.Module):
     in 1/16 symbol and rounded indexes.
     """
 
-    def __init__(self, features: int, spread: Tensor, gain: Curve, width: int, context: bool) -> None:
+    def __init__(self, features: int, spread: Tensor, gain: Curve, width: int, context: bool, mixes: int) -> None:
         super().__init__()
         m = spread.numel()
         self.context = context
         self.features = Scale(torch.ones(features), OPERAND)
         self.latents = Scale(operand_unit(spread)) if context else None
         self.enter = Conv(features + m * context, width, in_step=OPERAND)
-        self.mix = Conv(width, width, kernel=3) if context else None
+        self.mix = nn.ModuleList(Conv(width, width, kernel=3) for _ in range(mixes))
         steps = torch.cat([torch.full((m,), SYMBOL), torch.ones(m)])
         factors, additions = _PriorGain(gain, spread), _PriorBias(gain, spread)
         self.leave = Conv(width, 2 * m, kind="i16", out_step=steps, gain=factors, bias_curve=additions)
@@ -407,9 +414,7 @@ class Prior(nn.Module):
             assert latents is not None
             x = torch.cat([x, self.latents(latents, level, simulate)], dim=1)
         h = self.enter(x, level, simulate)
-        if self.mix is not None:
-            h = self.mix(h, level, simulate)
-        return cast(Tensor, self.leave(h, level, simulate))
+        return cast(Tensor, self.leave(_run(self.mix, h, level, simulate), level, simulate))
 
 
 def first_pass(y: Tensor) -> Tensor:
@@ -443,26 +448,36 @@ def dead_zone(v: Tensor, index: Tensor) -> Tensor:
         log_sigma = index.clamp(0, TABLES - 1) * math.log(SIGMA_RATIO) + math.log(SIGMA_MIN)
         bits = gaussian_bits(k + 1, log_sigma) - gaussian_bits(k, log_sigma)
         threshold = (0.5 + DEAD_ZONE * math.log(2) / 12 * bits).clamp(max=1)
-        symbol = torch.where(index < SKIP - 0.5, 0, (k + (magnitude - k >= threshold).to(v.dtype)) * v.sign())
+        coded = (index >= SKIP - 0.5).to(v.dtype)
+        symbol = coded * (k + (magnitude - k >= threshold).to(v.dtype)) * v.sign()
     return v + (symbol - v).detach()
 
 
 class RangeModel(nn.Module):
-    """All networks. `basis` comes from `principal_components`."""
+    """All networks. `basis` comes from `principal_components`.
+
+    The trunks have `trunk` pairs of 3x3 convolutions of `width` channels at 1/4, the branches `blocks` times `hidden`
+    channels at 1/16; those of the analysis are the encoder's alone. The second prior has `prior_mixes` 3x3
+    convolutions.
+    """
 
     def __init__(
         self,
         basis: dict[str, Tensor],
         *,
         width: int = 64,
-        analysis_trunk: int = 1,
-        synthesis_trunk: int = 3,
+        trunk: int = 3,
         hidden: int = 128,
         blocks: int = 3,
+        analysis_width: int = 64,
+        analysis_trunk: int = 1,
+        analysis_hidden: int = 128,
+        analysis_blocks: int = 3,
         hyper_width: int = 128,
         hyper_channels: int = 64,
         features: int = 128,
         prior_width: int = 192,
+        prior_mixes: int = 1,
         lambdas: tuple[float, float] = (0.0009, 0.12),
     ) -> None:
         super().__init__()
@@ -473,12 +488,13 @@ class RangeModel(nn.Module):
         # The step that balances rate and distortion of a uniform quantiser at this lambda.
         log_step = 0.5 * (math.log(26) - (log_lambda + 2 * math.log(255)))
         self.log_gain = Curve((-log_step)[:, None].repeat(1, m))
-        self.analysis = Analysis(basis, width, analysis_trunk, hidden, blocks)
-        self.synthesis = Synthesis(basis, width, synthesis_trunk, hidden, blocks)
+        self.analysis = Analysis(basis, analysis_width, analysis_trunk, analysis_hidden, analysis_blocks)
+        self.synthesis = Synthesis(basis, width, trunk, hidden, blocks)
         self.hyper_analysis = HyperAnalysis(spread, hyper_width, hyper_channels)
         self.hyper_synthesis = HyperSynthesis(hyper_channels, hyper_width, features, self.hyper_analysis.log_gain)
         self.priors = nn.ModuleList(
-            Prior(features, spread, self.log_gain, prior_width, context) for context in (False, True)
+            Prior(features, spread, self.log_gain, prior_width, context, prior_mixes if context else 0)
+            for context in (False, True)
         )
         # Scale of the hyper-latent symbols: log of the real spread of z, per channel.
         self.log_spread_z = Curve(torch.zeros(KNOTS, hyper_channels))

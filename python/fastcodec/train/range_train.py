@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, multiprocessing
 
 from .config import check_range_config
-from .data import Photos, to_real
+from .data import Photos, squares, to_real
+from .optimiser import Optimiser
 from .range_export import bpp_of_levels, export, rate_table
 from .range_model import LEVELS, RangeModel, principal_components
 from .train import TrainingError
@@ -106,92 +107,165 @@ def validate(
     }
 
 
+@dataclass
+class Choice:
+    """What a step trains on: squares of `Photos.flat` int64 [N, 3], which of them become grey bool [N], levels [N]."""
+
+    places: Tensor
+    grey: Tensor
+    level: Tensor
+
+    @classmethod
+    def draw(cls, photos: Photos, rng: random.Random, data: dict[str, Any], batch: int) -> Choice:
+        places = [photos.place(rng, data["crop"]) for _ in range(batch)]
+        grey = [rng.random() < data["share_grey"] for _ in range(batch)]
+        return cls(
+            torch.tensor(places), torch.tensor(grey), torch.tensor([rng.randrange(LEVELS) for _ in range(batch)])
+        )
+
+    def images(self, photos: Photos, size: int) -> Tensor:
+        """float [N, 3, size, size] in 0..1; grey ones have their luma (ITU-R BT.601) in three equal channels."""
+        pixels = squares(photos.flat, self.places, size).float()
+        red, green, blue = pixels.chunk(3, dim=3)
+        luma = (0.299 * red + 0.587 * green + 0.114 * blue).round()
+        return torch.where(self.grey[:, None, None, None], luma, pixels).permute(0, 3, 1, 2) / 255
+
+
+class Step:
+    """Gradients and update of one batch. On a GPU it is recorded as a CUDA graph once and replayed from then on."""
+
+    WARM_UP = 3  # steps before recording: compilation, and memory of the optimiser
+
+    def __init__(self, run: Run, worker: Worker, stage: dict[str, Any], photos: Photos, size: int, batch: int) -> None:
+        self.run, self.worker, self.photos, self.size = run, worker, photos, size
+        self.mode = mode_of(stage)
+        self.forward: Any = torch.compile(run.model) if stage.get("compile", False) else run.model
+        self.params: list[Tensor] = list(run.model.parameters())
+        self.averaged: list[Tensor] = list(run.average.parameters())
+        self.optimiser = Optimiser(list(parameter_groups(run.model)), [stage.get("muon", False), False], worker.device)
+        places = torch.zeros(batch, 3, dtype=torch.int64, device=worker.device)
+        level = torch.zeros(batch, dtype=torch.int64, device=worker.device)
+        self.choice = Choice(places, torch.zeros(batch, dtype=torch.bool, device=worker.device), level)
+        self.decay, self.weight, self.smooth = (torch.zeros((), device=worker.device) for _ in range(3))
+        self.count = 0
+        self.graph: Any = None
+
+    def __call__(self, choice: Choice, rates: list[float], step: int) -> None:
+        on_gpu = self.worker.device.type == "cuda"
+        for mine, given in zip(vars(self.choice).values(), vars(choice).values(), strict=True):
+            mine.copy_(given.pin_memory() if on_gpu else given, non_blocking=on_gpu)
+        self.optimiser.set_rates(rates)
+        self.decay.fill_(1 - min(0.998, (step + 1) / (step + 11)))
+        self.weight.fill_(0.02 if self.count else 1.0)
+        if on_gpu and self.count == self.WARM_UP:
+            self._record()
+        if self.graph is not None:
+            self.graph.replay()
+        elif on_gpu:
+            stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                self._work()
+            torch.cuda.current_stream().wait_stream(stream)
+        else:
+            self._work()
+        self.count += 1
+
+    def _record(self) -> None:
+        for p in self.params:
+            p.grad = None
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self._work()
+
+    def _work(self) -> None:
+        image, level = self.choice.images(self.photos, self.size), self.choice.level
+        loss = loss_terms(self.run.model, self.forward(image, level, **self.mode), image, level)["loss"].mean()
+        for p in self.params:
+            p.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
+        value = loss.detach().reshape(1) / self.worker.count
+        if self.worker.count > 1:
+            for p in self.params:
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad / self.worker.count
+            self.worker.sum([*(p.grad for p in self.params if p.grad is not None), value])
+        torch.nn.utils.clip_grad_norm_(self.params, 1.0)
+        self.optimiser.step()
+        with torch.no_grad():
+            ahead = torch._foreach_add(self.params, self.averaged, alpha=-1)
+            torch._foreach_mul_(ahead, self.decay)
+            torch._foreach_add_(self.averaged, ahead)
+            self.smooth += self.weight * (value[0] - self.smooth)
+
+
+def mode_of(stage: dict[str, Any]) -> dict[str, bool]:
+    """The model's arguments in a stage."""
+    return {"simulate": bool(stage.get("quantised", False)), "hard": bool(stage.get("hard", False))}
+
+
 def run_stage(
     run: Run, worker: Worker, config: dict[str, Any], photos: Photos, folder: Path, deadline: float, log: Any
 ) -> bool:
     """Train one stage to its end (True) or to the deadline (False)."""
     stage, data = config["stage"][run.stage], config["data"]
-    mode = {"simulate": bool(stage.get("quantised", False)), "hard": bool(stage.get("hard", False))}
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = not stage.get("quantised", False)  # its 10 bits do not hold the integers
+    batch = max(1, int(stage.get("batch", data["batch"])) // worker.count)
     peaks = [float(stage["lr"]), float(stage["lr"]) * float(stage.get("linear_lr", 0.2))]
-    optimiser = torch.optim.Adam(
-        [{"params": group, "lr": peak} for group, peak in zip(parameter_groups(run.model), peaks, strict=True)],
-        betas=(0.9, 0.99),
-    )
+    started, before, saved = time.monotonic(), run.seconds, time.monotonic()
+    step = Step(run, worker, stage, photos, data["crop"], batch)
     if run.optimiser:
-        optimiser.load_state_dict(run.optimiser)
-    params = [p for p in run.model.parameters() if p.requires_grad]
-    averaged: list[Tensor] = list(run.average.parameters())
-    forward: Any = torch.compile(run.model) if stage.get("compile", False) else run.model
-    batch = max(1, data["batch"] // worker.count)
-    started, before, saved, smooth = time.monotonic(), run.seconds, time.monotonic(), 0.0
+        step.optimiser.load_state_dict(run.optimiser)
+
+    def record() -> None:
+        """What the average reaches goes to the log; where its loss is not finite no checkpoint is written."""
+        if not math.isfinite(step.smooth.item()):
+            raise TrainingError(
+                f"loss must be finite, got {step.smooth.item()} at stage {run.stage} step {run.step}; "
+                f"the last checkpoint is in {folder}"
+            )
+        if worker.rank == 0:
+            log({"validation": validate(run.average, photos, step.mode, config["seed"], data["crop"])})
+
     while True:
         run.seconds = before + time.monotonic() - started
         progress = run.step / stage["steps"] if "steps" in stage else run.seconds / 60 / stage["minutes"]
-        state = torch.tensor([progress, float(time.monotonic() > deadline)], dtype=torch.float64)
-        worker.sum([state])  # all workers stop at the same step
-        progress, late = (state / worker.count).tolist()
-        if progress >= 1 or late > 0:
+        late = time.monotonic() > deadline
+        if worker.count > 1:  # all workers stop at the same step
+            state = torch.tensor([progress, float(late)], dtype=torch.float64)
+            worker.sum([state])
+            progress, late = state[0].item() / worker.count, state[1].item() > 0
+        if progress >= 1 or late:
             break
-        for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-            group["lr"] = peak * rate_factor(progress, run.step)
         rng = random.Random(f"{config['seed']}/{run.stage}/{run.step}/{worker.rank}")
-        crops = [photos.crop(rng, data["crop"]) for _ in range(batch)]
-        crops = [grey(c) if rng.random() < data["share_grey"] else c for c in crops]
-        image = to_real(crops)
-        level = torch.tensor([rng.randrange(LEVELS) for _ in crops], device=worker.device)
-        terms = loss_terms(run.model, forward(image, level, **mode), image, level)
-        loss = terms["loss"].mean()
-        for p in params:
-            p.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
-        value = loss.detach().reshape(1) / worker.count
-        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in params]
-        worker.sum([*grads, value])
-        for p, g in zip(params, grads, strict=True):
-            p.grad = g.div_(worker.count)
-        if not math.isfinite(value.item()):
-            raise TrainingError(
-                f"loss must be finite, got {value.item()} at stage {run.stage} step {run.step}; "
-                f"the last checkpoint is in {folder}"
-            )
-        torch.nn.utils.clip_grad_norm_(params, 1.0)
-        optimiser.step()
+        factor = rate_factor(progress, run.step)
+        step(Choice.draw(photos, rng, data, batch), [peak * factor for peak in peaks], run.step)
         run.step += 1
-        decay = min(0.998, run.step / (run.step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(averaged, [p.detach() for p in run.model.parameters()], 1 - decay)
-        smooth = value.item() if smooth == 0 else smooth + 0.02 * (value.item() - smooth)
-        if worker.rank == 0:
-            if run.step % 50 == 0:
-                log(
-                    {
-                        "stage": run.stage,
-                        "step": run.step,
-                        "progress": round(progress, 4),
-                        "loss": round(smooth, 4),
-                        "seconds": round(run.seconds, 1),
-                    }
-                )
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                log({"validation": validate(run.average, photos, mode, config["seed"], data["crop"])})
-                save(run, optimiser.state_dict(), folder)
-                saved = time.monotonic()
+        if run.step % 50 == 0 and worker.rank == 0:
+            log(
+                {
+                    "stage": run.stage,
+                    "step": run.step,
+                    "progress": round(progress, 4),
+                    "loss": round(step.smooth.item(), 4),
+                    "seconds": round(run.seconds, 1),
+                }
+            )
+        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+            record()
+            if worker.rank == 0:
+                save(run, step.optimiser.state_dict(), folder)
+            saved = time.monotonic()
     finished = bool(progress >= 1)
+    record()
     if finished:
         with torch.no_grad():
-            for p, a in zip(run.model.parameters(), averaged, strict=True):
+            for p, a in zip(step.params, step.averaged, strict=True):
                 p.copy_(a)
         run.stage, run.step, run.seconds, run.optimiser = run.stage + 1, 0, 0.0, {}
     if worker.rank == 0:
-        log({"validation": validate(run.average, photos, mode, config["seed"], data["crop"])})
-        save(run, {} if finished else optimiser.state_dict(), folder)
+        save(run, {} if finished else step.optimiser.state_dict(), folder)
     return finished
-
-
-def grey(crop: Tensor) -> Tensor:
-    """The crop as luma (ITU-R BT.601) in three equal channels."""
-    luma = (crop.float() @ crop.new_tensor([0.299, 0.587, 0.114], dtype=torch.float32)).round().to(torch.uint8)
-    return luma[..., None].expand(-1, -1, 3)
 
 
 def save(run: Run, optimiser: dict[str, Any], folder: Path) -> None:
