@@ -551,6 +551,27 @@ def test_compressed_tensors_are_the_same_tensors(tmp_path: Path) -> None:
         assert np.array_equal(one.run(picture, 2, size), two.run(picture, 2, size))
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 199])
+def test_level_tables_are_stored_as_differences(tmp_path: Path, rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    line = np.linspace(-(2**31), 2**31 - 1, rows)[:, None] * np.linspace(-1, 1, 50)
+    tables = {
+        "line": (line + rng.normal(size=line.shape)).clip(-(2**31), 2**31 - 1).astype(np.int32),
+        "steps": (1000 * np.arange(rows)[:, None] + rng.integers(0, 3, (rows, 50))).astype(np.int32),
+        "noise": rng.integers(-(2**31), 2**31, (rows, 50), dtype=np.int32),
+        "wide": rng.integers(-9, 9, (3, 3, 3, 3), dtype=np.int32),
+        "empty": np.zeros((0, 7), np.int32),
+    }
+    path = tmp_path / "m.safetensors"
+    packed_model.save(path, {"format": 1}, tables)
+    meta, got, _ = packed_model.read(path)
+    for name, table in tables.items():
+        assert got[name].dtype == np.int32
+        np.testing.assert_array_equal(got[name], table)
+    if rows == 199:
+        assert len(meta["compressed"]["line"]) == len(meta["compressed"]["steps"]) == 3
+
+
 CODED = np.frombuffer(rans.compress_weights(np.zeros(100, np.int8)), np.uint8)
 
 
@@ -564,6 +585,12 @@ CODED = np.frombuffer(rans.compress_weights(np.zeros(100, np.int8)), np.uint8)
         ({"t": ["int8", [-1]]}, "'compressed' entry 't' must be"),
         ({"t": ["int8", [True]]}, "'compressed' entry 't' must be"),
         ({"t": ["int8", [1] * 5]}, "'compressed' entry 't' must be"),
+        ({"t": ["int8", [100], 1]}, "'compressed' entry 't' must be"),
+        ({"t": ["int32", [25], 3]}, "'compressed' entry 't' must be"),
+        ({"t": ["int32", [25], -1]}, "'compressed' entry 't' must be"),
+        ({"t": ["int32", [25], True]}, "'compressed' entry 't' must be"),
+        ({"t": ["int32", [25], 1, 1]}, "'compressed' entry 't' must be"),
+        ({"t": ["int32", [], 1]}, "'compressed' entry 't' must be"),
         ({"t": ["int32", [1 << 28]]}, "'t' takes the tensors beyond"),
         ({"t": ["int8", [1 << 20, 1 << 20]]}, "'t' takes the tensors beyond"),
         ({"t": ["int8", [99]]}, "tensor 't': "),

@@ -27,6 +27,7 @@ from .errors import FormatError, LimitError, ModelError
 if TYPE_CHECKING:
     import torch
 
+MAX_DIFFERENCES = 2  # of the rows of a table
 MAX_FILE_BYTES = 256 << 20
 MAX_PROGRAMS = 64
 SUFFIX = ".safetensors"
@@ -314,13 +315,32 @@ def save(path: str | os.PathLike[str], meta: Mapping[str, Any], tensors: Mapping
 
     stored, compressed = {}, {}
     for name, tensor in tensors.items():
-        coded = rans.compress_weights(tensor)
-        small = len(coded) < tensor.nbytes
-        stored[name] = np.frombuffer(coded, np.uint8) if small else np.ascontiguousarray(tensor)
+        # Level tables are nearly straight lines: their second differences are small.
+        orders = range(MAX_DIFFERENCES + 1) if tensor.dtype == np.int32 and tensor.ndim == 2 else range(1)
+        coded = [rans.compress_weights(_differences(tensor, order)) for order in orders]
+        best = min(orders, key=lambda order: len(coded[order]))
+        small = len(coded[best]) < tensor.nbytes
+        stored[name] = np.frombuffer(coded[best], np.uint8) if small else np.ascontiguousarray(tensor)
         if small:
-            compressed[name] = [tensor.dtype.name, list(tensor.shape)]
+            compressed[name] = [tensor.dtype.name, list(tensor.shape), *([best] if best else [])]
     text = json.dumps({**meta, "compressed": compressed}, separators=(",", ":"))
     Path(path).write_bytes(to_bytes(stored, metadata={"fastcodec": text}))
+
+
+def _differences(table: NDArray[Any], order: int) -> NDArray[Any]:
+    """Each row less the one before it (the first as it is), modulo 2^32, `order` times."""
+    out = table.view(np.uint32) if order else table
+    for _ in range(order):
+        out = np.concatenate((out[:1], out[1:] - out[:-1]))
+    return out.view(table.dtype)
+
+
+def _sums(table: NDArray[Any], order: int) -> NDArray[Any]:
+    """What _differences took the differences of."""
+    out = table.view(np.uint32) if order else table
+    for _ in range(order):
+        out = np.cumsum(out, axis=0, dtype=np.uint32)
+    return out.view(table.dtype)
 
 
 def _expand(compressed: Any, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -330,23 +350,28 @@ def _expand(compressed: Any, tensors: dict[str, NDArray[Any]]) -> dict[str, NDAr
     _require(isinstance(compressed, dict), "'compressed' must be an object of name: [dtype, shape]")
     expanded, total = dict(tensors), 0
     for name, entry in compressed.items():
-        dtype, shape = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
+        dtype, shape, order = (
+            (*entry, 0)[:3] if isinstance(entry, list) and len(entry) in (2, 3) else (None, None, None)
+        )
         _require(
             name in tensors
+            and type(order) is int
+            and (order == 0 or (1 <= order <= MAX_DIFFERENCES and dtype == "int32" and shape))
             and tensors[name].dtype == np.uint8
             and tensors[name].ndim == 1
             and dtype in ("int8", "uint8", "int32")
             and isinstance(shape, list)
             and len(shape) <= 4
             and all(type(n) is int and 0 <= n <= MAX_FILE_BYTES for n in shape),
-            f"'compressed' entry {name!r} must be [int8 | uint8 | int32, shape] of a uint8 tensor, got {entry!r}",
+            f"'compressed' entry {name!r} must be [int8 | uint8 | int32, shape] of a uint8 tensor, int32 "
+            f"with 1 or 2 as a third item for differences, got {entry!r}",
         )
         assert isinstance(dtype, str)
         assert isinstance(shape, list)
         total += math.prod(shape) * np.dtype(dtype).itemsize
         _require(total <= MAX_FILE_BYTES, f"{name!r} takes the tensors beyond {MAX_FILE_BYTES} bytes")
         try:
-            expanded[name] = rans.decompress_weights(tensors[name].tobytes(), dtype, shape)
+            expanded[name] = _sums(rans.decompress_weights(tensors[name].tobytes(), dtype, shape), order)
         except (FormatError, LimitError) as error:
             raise ModelError(f"tensor {name!r}: {error}") from error
     return expanded
