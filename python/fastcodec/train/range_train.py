@@ -355,8 +355,9 @@ def _work(
 ) -> None:
     """Body of one worker process."""
     deadline = time.monotonic() + budget * 60
-    if count > 1:
+    if device == "cpu":
         torch.set_num_threads(1)
+    if count > 1:
         torch.distributed.init_process_group(
             "gloo", init_method=f"file://{folder.resolve() / 'rendezvous'}", rank=rank, world_size=count
         )
