@@ -1,13 +1,14 @@
 # SPDX-FileCopyrightText: 2026 fastcodec authors
 # SPDX-License-Identifier: Apache-2.0
-"""Networks F (fast RecCNN) and P (paper RecCNN) on a GPU: whole and by kernel, beside torch.
+"""Networks on a GPU: whole and by kernel, beside torch.
 
     python bench/bench_gpu.py --json FILE       (bench/gpu_check.sh runs it after the tests)
 
-Each network is first compared with the CPU. Times are medians of CUDA events, from an image in device memory to the
-result in device memory; kernels by torch's profiler. Peers in the same run: the same layers in torch bf16
-channels_last, and torch's int8 matrix product as what the GPU reaches (`int8 peak`). Without a GPU it says so and
-reports the steps only.
+F is the fast RecCNN and P the paper's, R a synthesis of codec range, all with random weights; then the programs that
+decode of each installed range model. Each is first compared with the CPU. Times are medians of CUDA events, from an
+input in device memory to the result in device memory, per megapixel of the image; kernels by torch's profiler. Peers
+in the same run: the same layers in torch bf16 channels_last (F and P), and torch's int8 matrix product as what the GPU
+reaches (`int8 peak`). Without a GPU it says so and reports the steps only.
 """
 
 from __future__ import annotations
@@ -15,26 +16,42 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import timing
-from fastcodec import _core
+from fastcodec import _core, packed_model
 from fastcodec.packed_model import Program
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+import cases
+
 SIZES = {"1 MP": (1024, 1024), "8 MP": (2304, 3456)}
-GOALS_US_PER_MP = {"F": 80.0, "P": 1900.0}
+DECODING = {"synthesis_rgb": 16, "prior_0": 16, "prior_1": 16, "hyper_synthesis": 64}  # image pixels an input pixel
 
 
-def networks() -> dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]]:
-    import sys
+@dataclass(frozen=True)
+class Network:
+    name: str
+    program: Program
+    unit: int  # side of an input pixel in image pixels
+    goal: float | None = None  # us/MP
+    peer: tuple[dict[str, Any], dict[str, np.ndarray]] | None = None  # spec and tensors of what torch can run
 
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    import cases
 
-    return {"F": cases.network_fast(), "P": cases.network_paper()}
+def networks() -> Iterator[Network]:
+    fast, paper = cases.network_fast(), cases.network_paper()
+    yield Network("F", Program(*fast), 1, 80.0, fast)
+    yield Network("P", Program(*paper), 1, 1900.0, paper)
+    yield Network("R", Program(*cases.range_synthesis()), 16)
+    for model in packed_model.installed().values():
+        for name, unit in DECODING.items() if model.codec == "range" else ():
+            if name in model.programs:
+                yield Network(f"{model.name} {name}", model.programs[name], unit)
 
 
 def microseconds(torch: Any, call: Callable[[], object], repeats: int = 9, calls: int = 5) -> float:
@@ -87,30 +104,42 @@ def kernels_of(torch: Any, call: Callable[[], object]) -> dict[str, float]:
 def measure(torch: Any) -> dict[str, Any]:
     peak = int8_peak(torch)
     result: dict[str, Any] = {"device": torch.cuda.get_device_name(), "int8_peak_tops": peak / 1e12, "networks": []}
-    for name, (spec, tensors) in networks().items():
-        program = Program(spec, tensors)
-        steps = _core.DeviceProgram(program.native, "cuda", 0).steps
+    for network in networks():
         for label, size in SIZES.items():
-            picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-            image = torch.from_numpy(picture).cuda()
-            got = program.run_torch(image, 0, size).cpu().numpy()
-            if label == "1 MP":
-                np.testing.assert_array_equal(got, program.run(picture, 0, size))
-            out = torch.empty_like(image)
-            stream = torch.cuda.current_stream().cuda_stream
-            call = lambda: program.run_device(image.data_ptr(), size, out.data_ptr(), 0, size, stream=stream)  # noqa: B023, E731
-            us = microseconds(torch, call)
-            pixels = size[0] * size[1] / 1e6
-            rate = 2 * program.native.macs(*size) / us * 1e6
-            result["networks"].append(
-                {
-                    "network": name, "size": label, "us_per_mp": us / pixels, "goal_us_per_mp": GOALS_US_PER_MP[name],
-                    "tops": rate / 1e12, "of_int8_peak": rate / peak, "steps": steps,
-                    "torch_bf16_us_per_mp": torch_bf16(torch, spec, tensors, size) / pixels,
-                    "kernels_us": kernels_of(torch, call),
-                }
-            )  # fmt: skip
+            result["networks"].append(measure_one(torch, network, label, size, peak))
     return result
+
+
+def measure_one(torch: Any, network: Network, label: str, size: tuple[int, int], peak: float) -> dict[str, Any]:
+    program = network.program
+    height, width = (n // network.unit for n in size)
+    given = cases.input_of(program, height, width)
+    wanted = cases.result_size(program, height, width)
+    image = torch.from_numpy(given).cuda()
+    out = program.run_torch(image, 0, wanted)
+    if label == "1 MP":
+        np.testing.assert_array_equal(out.cpu().numpy(), program.run(given, 0, wanted))
+    stream = torch.cuda.current_stream().cuda_stream
+
+    def call() -> None:
+        program.run_device(image.data_ptr(), (height, width), out.data_ptr(), 0, wanted, stream=stream)
+
+    us, pixels = microseconds(torch, call), size[0] * size[1] / 1e6
+    rate = 2 * program.native.macs(height, width) / us * 1e6
+    return {
+        "network": network.name, "size": label, "us_per_mp": us / pixels, "goal_us_per_mp": network.goal,
+        "tops": rate / 1e12, "of_int8_peak": rate / peak,
+        "steps": _core.DeviceProgram(program.native, "cuda", 0).steps,
+        "torch_bf16_us_per_mp": torch_bf16(torch, *network.peer, size) / pixels if network.peer else None,
+        "kernels_us": kernels_of(torch, call),
+    }  # fmt: skip
+
+
+def short(kernel: str) -> str:
+    """The kernel's name without its namespaces and arguments."""
+    for part in ("void ", "fastcodec::", "cuda::", "(anonymous namespace)::"):
+        kernel = kernel.replace(part, "")
+    return kernel[:90]
 
 
 def table(result: dict[str, Any]) -> str:
@@ -119,16 +148,18 @@ def table(result: dict[str, Any]) -> str:
     if not result["device"]:
         return "\n".join([*lines, "", f"NO GPU: {result['no_gpu']}"])
     lines += ["", f"{result['device']}; int8 matrix product {result['int8_peak_tops']:.0f} TOPS", ""]
+    wide = max(len(n["network"]) for n in result["networks"])
     lines.append(
-        f"{'network':<8} {'size':<6} {'us/MP':>9} {'goal':>7} {'TOPS':>7} {'of peak':>8} {'torch bf16 us/MP':>17}"
+        f"{'network':<{wide}} {'size':<6} {'us/MP':>9} {'goal':>7} {'TOPS':>7} {'of peak':>8} {'torch bf16 us/MP':>17}"
     )
     for n in result["networks"]:
+        goal, peer = n["goal_us_per_mp"], n["torch_bf16_us_per_mp"]
         lines.append(
-            f"{n['network']:<8} {n['size']:<6} {n['us_per_mp']:>9.1f} {n['goal_us_per_mp']:>7.0f} {n['tops']:>7.1f} "
-            f"{n['of_int8_peak']:>8.1%} {n['torch_bf16_us_per_mp']:>17.1f}"
+            f"{n['network']:<{wide}} {n['size']:<6} {n['us_per_mp']:>9.1f} {goal or '':>7} {n['tops']:>7.1f} "
+            f"{n['of_int8_peak']:>8.1%}" + (f" {peer:>17.1f}" if peer else "")
         )
         lines += [
-            f"    {us:>9.1f} us  {kernel[:90]}" for kernel, us in sorted(n["kernels_us"].items(), key=lambda k: -k[1])
+            f"    {us:>9.1f} us  {short(kernel)}" for kernel, us in sorted(n["kernels_us"].items(), key=lambda k: -k[1])
         ]
     return "\n".join(lines)
 

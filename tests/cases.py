@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 Array = np.ndarray
 CPU_BACKENDS = ("amx", "avx512", "avxvnni", "avx2", "scalar", "reference")
@@ -36,6 +36,27 @@ def noise(height: int, width: int, channels: int, dtype: str, seed: int = 0) -> 
     ends = rng.random(x.shape)
     x = np.where(ends < 0.02, low, np.where(ends > 0.98, high, x))
     return np.clip(x, low, high).astype({"u8": np.uint8, "i8": np.int8, "i16": np.int16}[dtype])
+
+
+def input_for(spec: dict[str, Any], height: int, width: int, seed: int = 0) -> Array:
+    """What a program takes: a picture, or noise of another type."""
+    (given,) = spec["inputs"].values()
+    if isinstance(given, int):
+        return image(height, width, given, seed)
+    return noise(height, width, given["channels"], given["type"], seed)
+
+
+def input_of(program: Any, height: int, width: int, seed: int = 0) -> Array:
+    """The same for a loaded program."""
+    if program.in_dtype == np.uint8:
+        return image(height, width, program.in_channels, seed)
+    return noise(height, width, program.in_channels, {"int8": "i8", "int16": "i16"}[program.in_dtype.name], seed)
+
+
+def result_size(program: Any, height: int, width: int) -> tuple[int, int]:
+    """Size of a loaded program's result, where it is not cropped and no size between is odd."""
+    h, w = (math.ceil(n * program.scale) for n in (height, width))
+    return h, w
 
 
 class ProgramBuilder:
@@ -195,9 +216,47 @@ def network_paper(widths: tuple[int, ...] = (64,) * 19) -> tuple[dict[str, Any],
     return b.program(y), b.tensors
 
 
+def _coefficient_block(b: ProgramBuilder, x: str, hidden: int) -> str:
+    h = b.conv(b.scale(x), hidden, kernel=1)
+    return b.conv(b.conv(h, hidden), b.channels[x], kernel=1, dtype="i16", add=x)
+
+
+def _pixel_trunk(b: ProgramBuilder, x: str, width: int, blocks: int) -> str:
+    h = b.conv(b.scale(x), width)
+    for _ in range(blocks):
+        h = b.conv(b.conv(h, width), width, add=h)
+    return b.conv(h, b.channels[x], dtype="i16", add=x)
+
+
+def range_synthesis(latent: int = 320, width: int = 64, hidden: int = 320, blocks: int = 2
+                    ) -> tuple[dict[str, Any], dict[str, Array]]:  # fmt: skip
+    """Codec range's synthesis with random weights: blocks on coefficients, trunk on pixels at 1/4, result at 16."""
+    b = ProgramBuilder(latent, (0, 1, 2), seed=latent, dtype="i16")
+    x = "image"
+    for _ in range(blocks):
+        x = _coefficient_block(b, x, hidden)
+    x = b.shuffle(b.shuffle(b.conv(x, 768, kernel=1, dtype="i16")))
+    x = b.shuffle(b.shuffle(_pixel_trunk(b, x, width, blocks)))
+    return b.program(b.scale(x, "u8")), b.tensors
+
+
+def range_analysis(latent: int = 320, width: int = 64, hidden: int = 320, blocks: int = 2
+                   ) -> tuple[dict[str, Any], dict[str, Array]]:  # fmt: skip
+    """The inverse."""
+    b = ProgramBuilder(3, (0, 1, 2), seed=latent)
+    x = b.scale(b.unshuffle(b.unshuffle("image")), "i16")
+    x = b.unshuffle(b.unshuffle(_pixel_trunk(b, x, width, blocks)))
+    x = b.conv(x, latent, kernel=1, dtype="i16")
+    for _ in range(blocks):
+        x = _coefficient_block(b, x, hidden)
+    return b.program(x), b.tensors
+
+
 def write_model(path: Path, codec: str = "jpeg", *, variant: str = "random", width: int = 16, blocks: int = 2,
                 levels: tuple[int, ...] = (10, 30, 50, 70, 90), seed: int = 0) -> Path:  # fmt: skip
     """Writes a packed model with random weights, shaped like the shipped ones (rec1, com2, rec2, each rgb and grey)."""
+    from safetensors.numpy import save_file
+
     programs: dict[str, Any] = {}
     tensors: dict[str, Array] = {}
     for i, (color, channels) in enumerate((("rgb", 3), ("grey", 1))):

@@ -1,21 +1,24 @@
 # SPDX-FileCopyrightText: 2026 fastcodec authors
 # SPDX-License-Identifier: Apache-2.0
-"""The CUDA kernels: their bodies in the emulator, and on a GPU where there is one."""
+"""The bodies of the CUDA kernels in the emulator; test_gpu.py runs the kernels themselves."""
 
 from __future__ import annotations
+
+import itertools
+from pathlib import Path
 
 import cases
 import interpreter
 import numpy as np
 import pytest
-from fastcodec import _core
+from fastcodec import _core, packed_model
 from fastcodec.errors import BackendError, LimitError
 from fastcodec.packed_model import Program
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 Region = tuple[int, int, int, int]
-
+GOLDEN_MODELS = Path(__file__).parent / "golden" / "models"
 
 EMULATED = range(15)  # order of threads (5) + 5 * kind of GPU: like sm_80, sm_89, sm_90a
 SM_90A = range(10, 15)
@@ -31,7 +34,7 @@ def emulate(
     index: int = 0,
 ) -> np.ndarray:
     x, y, w, h = region or (0, 0, size[1], size[0])
-    out = np.full((h, w, program.channels), 77, np.uint8)
+    out = np.full((h, w, program.channels), 77, program.dtype)
     address, target = picture.ctypes.data, out.ctypes.data
     program.run_device(
         address, picture.shape[:2], target, level, size, region=(x, y, w, h), device="emulator", index=index
@@ -49,11 +52,12 @@ def steps(program: Program, index: int) -> list[str]:
     height=st.integers(1, 40),
     width=st.integers(1, 40),
     index=st.sampled_from(EMULATED),
+    typed=st.booleans(),
     data=st.data(),
 )
-def test_random_programs(seed: int, height: int, width: int, index: int, data: st.DataObject) -> None:
-    spec, tensors = cases.random_program(seed)
-    picture = cases.image(height, width, spec["inputs"]["image"], seed)
+def test_random_programs(seed: int, height: int, width: int, index: int, typed: bool, data: st.DataObject) -> None:
+    spec, tensors = cases.random_program(seed, typed=typed)
+    picture = cases.input_for(spec, height, width, seed)
     size = cases.out_size(spec, height, width)
     level = seed % len(spec["levels"])
     expected = interpreter.run(spec, tensors, picture, level, size)
@@ -63,21 +67,6 @@ def test_random_programs(seed: int, height: int, width: int, index: int, data: s
     region = (x, y, data.draw(st.integers(1, size[1] - x)), data.draw(st.integers(1, size[0] - y)))
     got = emulate(program, picture, level, size, region, index=index)
     np.testing.assert_array_equal(got, expected[y : y + region[3], x : x + region[2]])
-
-
-def test_what_has_no_kernel_is_refused() -> None:
-    """Programs with other inputs or results than u8, `scale` or a convolution of i16 run on the CPU only."""
-    b = cases.ProgramBuilder(3)
-    x = b.conv("image", 4, dtype="i16")
-    unshuffled = b.unshuffle(x)
-    for value in (b.scale(x, "u8"), b.conv(x, 4, kernel=1), b.residual(unshuffled, unshuffled), x):
-        program = Program(cases.prune(b.program(value)), b.tensors)
-        with pytest.raises(BackendError, match="this program runs on the CPU only"):
-            emulate(program, cases.image(4, 4), 0, (4, 4))
-    b = cases.ProgramBuilder(3, dtype="i8")
-    program = Program(b.program(b.conv("image", 4)), b.tensors)
-    with pytest.raises(BackendError, match="this program runs on the CPU only: 'image' has no CUDA kernel"):
-        emulate(program, cases.noise(4, 4, 3, "i8"), 0, (4, 4))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 7, 8, 9, 33, 130])
@@ -111,6 +100,128 @@ def test_one_convolution(kernel: int, stride: int, extreme: bool) -> None:
         size = cases.out_size(b.program(y), height, width)
         got = emulate(program, picture, 0, size, index=index)
         np.testing.assert_array_equal(got, program.run(picture, 0, size))
+
+
+CHANNELS = [1, 3, 4, 8, 9, 15, 16, 17, 31, 32, 33, 48, 64, 65, 96, 130]
+TYPES = ("u8", "i8", "i16")
+
+
+def check(b: cases.ProgramBuilder, output: str, picture: np.ndarray, index: int, level: int = 0) -> None:
+    """The program in the emulator, whole and in part, beside the meaning of each operation."""
+    spec = cases.prune(b.program(output))
+    size = cases.out_size(spec, *picture.shape[:2])
+    expected = interpreter.run(spec, b.tensors, picture, level, size)
+    program = Program(spec, b.tensors)
+    np.testing.assert_array_equal(emulate(program, picture, level, size, index=index), expected)
+    y, x = size[0] // 2, size[1] // 3
+    got = emulate(program, picture, level, size, (x, y, size[1] - x, size[0] - y), index=index)
+    np.testing.assert_array_equal(got, expected[y:, x:])
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_scale(channels: int) -> None:
+    """All types to all types, from the caller's values and from planes; multipliers and additions at their ends too."""
+    for turn, (dtype, wanted) in enumerate(itertools.product(TYPES, TYPES)):
+        b = cases.ProgramBuilder(channels, (10, 20), seed=channels, dtype=dtype)
+        once = b.scale("image", wanted)
+        twice = b.scale(once, dtype)
+        ends = {"m": [1, 2**31 - 1, 1 << 15, 1 << 16], "b": [-(2**31), 2**31 - 1, 0, 1 << 15]}
+        for name, tensor in b.tensors.items():
+            chosen = b.rng.random(tensor.shape) < 0.3
+            b.tensors[name] = np.where(chosen, b.rng.choice(ends[name[-1]], tensor.shape), tensor).astype(np.int32)
+        picture = cases.noise(7, 9, channels, dtype, turn)
+        for output in (once, twice):
+            check(b, output, picture, turn, level=turn % 2)
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_moves(channels: int) -> None:
+    """Pixels to channels and back in each type, alone and one after the other, odd sizes and a cropped result."""
+    for turn, (dtype, (height, width)) in enumerate(itertools.product(TYPES, [(1, 1), (5, 8), (6, 3)])):
+        b = cases.ProgramBuilder(channels, dtype=dtype)
+        check(b, b.unshuffle("image"), cases.noise(height, width, channels, dtype), turn)
+        if channels <= 64:
+            check(b, b.unshuffle(b.unshuffle("image")), cases.noise(height, width, channels, dtype), turn)
+        b = cases.ProgramBuilder(4 * channels, dtype=dtype)
+        picture = cases.noise(height, width, 4 * channels, dtype)
+        shuffled = b.shuffle("image")
+        check(b, shuffled, picture, turn)
+        spec = b.program(b.shuffle(b.scale(b.unshuffle(shuffled), dtype)))
+        program, size = Program(spec, b.tensors), (2 * height - 1, 2 * width - 1)
+        np.testing.assert_array_equal(
+            emulate(program, picture, 0, size, index=turn), interpreter.run(spec, b.tensors, picture, 0, size)
+        )
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("extreme", [False, True])
+def test_convolution_of_16_bits(stride: int, extreme: bool) -> None:
+    """Exact at the ends of the range of x and of the sums; all channel counts around the sizes of a product."""
+    shapes = [
+        (1, 1),
+        (3, 1),
+        (16, 16),
+        (17, 33),
+        (32, 65),
+        (33, 12),
+        (48, 64),
+        (64, 48),
+        (65, 130),
+        (130, 5),
+        (320, 96),
+    ]
+    for turn, (n_in, n_out) in enumerate(shapes):
+        b = cases.ProgramBuilder(n_in, seed=turn, dtype="i16")
+        first = b.conv("image", n_out, kernel=1, stride=stride, dtype="i16", extreme=extreme)
+        y = b.conv(first, n_out, kernel=1, dtype=TYPES[turn % 3], add=first)
+        picture = cases.noise(11 + turn, 23 - turn, n_in, "i16", turn)
+        if extreme:
+            picture = np.where(picture % 3 == 0, -32768, np.where(picture % 3 == 1, 32767, 0x00FF)).astype(np.int16)
+            weight = b.tensors["0.w"]
+            weight[:] = np.where(weight < 0, -1, 1) * min(65535 // n_in - 1, 127)
+            b.tensors["0.b"][:] = b.rng.choice([-(2**15), 2**15 - 1], b.tensors["0.b"].shape)
+        check(b, y, picture, turn % 15)
+        check(b, first, picture, (turn + 7) % 15)
+
+
+@pytest.mark.parametrize("channels", [1, 16, 48, 130])
+def test_convolution_of_signed_bytes(channels: int) -> None:
+    """3x3 and 1x1 on i8 with results of all types, and i16 added."""
+    for turn, wanted in enumerate(TYPES):
+        b = cases.ProgramBuilder(channels, seed=turn, dtype="i16")
+        x = b.scale("image", "i8")
+        y = b.conv(b.conv(x, channels, dtype="i8", extreme=turn > 1), channels, kernel=1, dtype=wanted, add="image")
+        check(b, y, cases.noise(19, 33, channels, "i16"), 5 * turn + turn)
+
+
+def models() -> list[Path]:
+    return sorted([*packed_model.MODEL_FOLDER.glob("*.safetensors"), *GOLDEN_MODELS.glob("*.safetensors")])
+
+
+@pytest.mark.parametrize("path", models(), ids=lambda path: path.stem)
+def test_all_programs_of_models(path: Path) -> None:
+    """Those that ship and the golden ones; one like a range model as it ships is in test_range_network."""
+    for turn, (name, program) in enumerate(packed_model.load(path).programs.items()):
+        large = program.native.macs(64, 64) > 1e9
+        for height, width in [(3, 2)] if large else [(1, 1), (13, 22)]:
+            picture = cases.input_of(program, height, width, turn)
+            size = cases.result_size(program, height, width)
+            level = turn % len(program.levels)
+            got = emulate(program, picture, level, size, index=turn % 15)
+            np.testing.assert_array_equal(got, program.run(picture, level, size), name)
+
+
+@pytest.mark.parametrize("index", [1, 7, 13])
+def test_range_network(index: int) -> None:
+    """Codec range's synthesis and analysis with all their kinds of layers, over the borders of tiles; cropped."""
+    for make, (height, width) in ((cases.range_synthesis, (5, 7)), (cases.range_analysis, (80, 111))):
+        spec, tensors = make(latent=36, width=33, hidden=40)
+        program = Program(spec, tensors)
+        picture = cases.input_of(program, height, width, 2)
+        size = cases.result_size(program, height, width)
+        size = size if make is cases.range_analysis else (size[0] - 3, size[1] - 15)
+        got = emulate(program, picture, 1, size, index=index)
+        np.testing.assert_array_equal(got, program.run(picture, 1, size))
 
 
 @pytest.mark.parametrize("index", EMULATED)
@@ -199,6 +310,10 @@ def test_device_errors() -> None:
         program.run_device(address, size, target, 0, size, device="emulator", index=15)
     with pytest.raises(ValueError, match="addresses"):
         program.run_device(0, size, target, 0, size, device="emulator")
+    wide = cases.ProgramBuilder(3, dtype="i16")
+    of_shorts = Program(wide.program(wide.scale("image")), wide.tensors)
+    with pytest.raises(ValueError, match="aligned to their elements"):
+        of_shorts.run_device(address + 1, size, target, 0, size, device="emulator")
     with pytest.raises(ValueError, match="out_size"):
         program.run_device(address, size, target, 0, (20, 20), device="emulator")
     with pytest.raises(ValueError, match="region"):
@@ -225,46 +340,6 @@ def test_cuda_says_why_not() -> None:
         program.run_device(1, (16, 16), 1, 0, (16, 16))
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("height", [37, 130])
-@pytest.mark.parametrize("network", ["fast", "paper"])
-def test_gpu_small_networks(network: str, height: int) -> None:
-    """What compute-sanitizer runs; the later calls are replays of a graph."""
-    torch = pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
-    program = Program(*(cases.network_fast() if network == "fast" else cases.network_paper(widths=(64,) * 6)))
-    size = (height, 141)
-    image = torch.zeros((*size, 3), dtype=torch.uint8, device="cuda")
-    out = torch.empty_like(image)
-    stream = torch.cuda.current_stream().cuda_stream
-    for turn in range(4):
-        picture = cases.image(*size, seed=turn)
-        image.copy_(torch.from_numpy(picture))
-        program.run_device(image.data_ptr(), size, out.data_ptr(), 0, size, stream=stream)
-        np.testing.assert_array_equal(out.cpu().numpy(), program.run(picture, 0, size))
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("seed", range(40))
-def test_gpu_random_programs(seed: int) -> None:
-    torch = pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
-    spec, tensors = cases.random_program(seed)
-    height, width = 61 + seed, 300 - 3 * seed
-    picture = cases.image(height, width, spec["inputs"]["image"], seed)
-    size = cases.out_size(spec, height, width)
-    program = Program(spec, tensors)
-    expected = program.run(picture, 0, size)
-    image = torch.from_numpy(picture).cuda()
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        out = program.run_torch(image, 0, size)
-        region = (1, 0, size[1] - 1, size[0] // 2)
-        part = program.run_torch(image, 0, size, region=region)
-    stream.synchronize()
-    np.testing.assert_array_equal(out.cpu().numpy(), expected)
-    np.testing.assert_array_equal(part.cpu().numpy(), expected[: size[0] // 2, 1:])
-
-
 def test_torch_on_the_cpu() -> None:
     torch = pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
     program = Program(*cases.network_f(width=8, blocks=1))
@@ -273,6 +348,13 @@ def test_torch_on_the_cpu() -> None:
     np.testing.assert_array_equal(got.numpy(), program.run(picture, 0, (20, 30))[2:6, 1:4])
     with pytest.raises(TypeError, match="contiguous uint8"):
         program.run_torch(torch.zeros(20, 30, 3), 0, (20, 30))
+    b = cases.ProgramBuilder(3, dtype="i16")
+    of_shorts, shorts = Program(b.program(b.scale("image")), b.tensors), cases.noise(5, 6, 3, "i16")
+    result = of_shorts.run_torch(torch.from_numpy(shorts), 0, (5, 6))
+    assert result.dtype == torch.int8
+    np.testing.assert_array_equal(result.numpy(), of_shorts.run(shorts, 0, (5, 6)))
+    with pytest.raises(TypeError, match="contiguous int16"):
+        of_shorts.run_torch(torch.from_numpy(picture), 0, (20, 30))
     with pytest.raises(ValueError, match="3 channels, got 1"):
         program.run_torch(torch.zeros(20, 30, 1, dtype=torch.uint8), 0, (20, 30))
     with pytest.raises(ValueError, match=r"use x\.cpu\(\)"):

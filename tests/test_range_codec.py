@@ -322,6 +322,61 @@ def test_a_region_reads_only_its_tiles(model: packed_model.PackedModel, monkeypa
     assert len(shapes) == 1 + 4
 
 
+# ---------------------------------------------------------------- the networks on a device, which here is torch's CPU
+
+
+def on_the_emulator(program: Any, image: Any, level: int, size: Any, *, region: Any = None, max_memory: int = 0) -> Any:
+    """In the place of Program.run_torch: the kernels for a GPU, emulated."""
+    import torch
+
+    x, y, w, h = region or (0, 0, size[1], size[0])
+    out = torch.empty((h, w, program.channels), dtype=getattr(torch, program.dtype.name))
+    assert image.is_contiguous()
+    arguments = (image.data_ptr(), tuple(image.shape[:2]), out.data_ptr(), level, size)
+    program.run_device(*arguments, region=(x, y, w, h), device="emulator", index=13, max_memory=max_memory)
+    return out
+
+
+@pytest.mark.parametrize("emulated", [False, True])
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_device_gives_the_same_pixels(
+    emulated: bool, passes: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
+    model = packed_model.load(range_cases.write(folder / f"device{passes}.safetensors", passes=passes))
+    packed_model._installed.cache_clear()
+    if emulated:
+        monkeypatch.setattr(packed_model.Program, "run_torch", on_the_emulator)
+    for shape in ((75, 161, 3), (70, 90, 4), (33, 40, 1)):
+        data = coded(cases.image(*shape), model, codec_options={"tile": 64})
+        for region in (None, (20, 30, 13, 3)):
+            expected = decode(data, region=region).reshape(*((3, 13) if region else shape[:2]), shape[2])
+            got = flow.decode_image(stream_of(data), fastcodec.Limits(), region=region, threads=2, device="cpu")
+            assert isinstance(got, torch.Tensor)
+            assert (got.numpy() == expected).all()
+
+
+@pytest.mark.parametrize("error", [fastcodec.BackendError, LimitError])
+def test_a_device_that_cannot_leaves_it_to_the_cpu(
+    error: type[Exception], model: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
+    calls = []
+
+    def refuses(*arguments: Any, **options: Any) -> None:
+        calls.append(options)
+        raise error("not here")
+
+    monkeypatch.setattr(packed_model.Program, "run_torch", refuses)
+    data = coded(cases.image(40, 56), model)
+    got = flow.decode_image(stream_of(data), fastcodec.Limits(), device="cpu")
+    assert isinstance(got, np.ndarray)
+    assert (got == decode(data)).all()
+    assert len(calls) == 1
+    with pytest.raises(LimitError):
+        flow.decode_image(stream_of(data), fastcodec.Limits(max_memory=1), device="cpu")
+
+
 def test_memory_does_not_depend_on_the_height(model: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Synthesis is given a few rows of tiles at a time."""
     data = coded(cases.image(1300, 64, 1), model, codec_options={"tile": 64})

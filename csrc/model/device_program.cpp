@@ -25,6 +25,7 @@ constexpr size_t kAlign = 256;      // of values in the workspace
 constexpr size_t kMaxGraphs = 8;    // also calls that are only noted
 constexpr size_t kMaxGraphWorkspace = 256 << 20;
 constexpr int kChannelBlock = 64;   // rows of the level tables are padded to this
+constexpr int kFewChannels = 8;     // so many would leave most of a plane empty
 
 // Device memory, given back to the stream at the end.
 class Buffer {
@@ -55,18 +56,6 @@ class CurrentDevice {
   int previous_;
 };
 
-// Throws kBackend for what has no kernel on a device.
-void require_supported(const Program& program) {
-  for (const Op& op : program.ops()) {
-    const bool wide = op.kind == OpKind::kConv && op.conv.wide;
-    const bool typed = op.kind == OpKind::kInput || op.kind == OpKind::kStore || op.kind == OpKind::kPixelUnshuffle;
-    if (op.kind != OpKind::kScale && !wide && (!typed || op.type == Dtype::kU8)) continue;
-    throw Error(ErrorCode::kBackend, "this program runs on the CPU only: " +
-                                         (op.kind == OpKind::kStore ? "its result is not u8"
-                                                                    : "'" + op.name + "' has no CUDA kernel"));
-  }
-}
-
 bool is_dense_conv(const Op& op) { return op.kind == OpKind::kConv && !op.conv.depthwise; }
 
 ImageOp image_op(const Op& op) {
@@ -74,6 +63,7 @@ ImageOp image_op(const Op& op) {
     case OpKind::kConv: return ImageOp::kDepthwise;
     case OpKind::kPixelUnshuffle: return ImageOp::kPixelUnshuffle;
     case OpKind::kPhase: return ImageOp::kPhase;
+    case OpKind::kScale: return ImageOp::kScale;
     case OpKind::kPixelShuffle: return ImageOp::kPixelShuffle;
     case OpKind::kBicubicUp2: return ImageOp::kBicubicUp2;
     case OpKind::kBicubicDown2: return ImageOp::kBicubicDown2;
@@ -82,8 +72,11 @@ ImageOp image_op(const Op& op) {
   }
 }
 
-int conv_tiles(const Op& op) { return op.channels <= 16 ? 1 : op.channels <= 32 ? 2 : 4; }
-int conv_chunk(const Op& op) { return std::min(op.conv.kernel == 1 ? 8 : 2, cuda::n_planes(op.conv.in_channels)); }
+int conv_tiles(const Op& op) { return op.channels <= 16 ? 1 : op.channels <= 32 || op.conv.wide ? 2 : 4; }
+int conv_chunk(const Op& op) {
+  const int planes = op.conv.kernel == 3 ? 2 : op.conv.wide ? 4 : 8;
+  return std::min(planes, cuda::n_planes(op.conv.in_channels));
+}
 
 // Finds places for values in one piece of memory, first fit.
 class Places {
@@ -136,7 +129,6 @@ struct DeviceProgram::Graph {
 
 DeviceProgram::DeviceProgram(std::shared_ptr<const Program> program, const Device& device, int index)
     : program_(std::move(program)), device_(device), index_(index), tables_(program_->ops().size()) {
-  require_supported(*program_);
   const CurrentDevice current(device_, index_);
   limits_ = device_.limits();
   steps_ = plan_steps(*program_, limits_);
@@ -175,29 +167,38 @@ void DeviceProgram::upload_step(const DeviceStep& step) {
   for (const int i : step.ops) {
     const Op& op = program_->ops()[i];
     if (op.kind == OpKind::kPhase) tables_[i].table = upload(op.table.data(), op.table.size());
-    if (op.kind != OpKind::kConv) continue;
-    const cuda::ConvWeights weights{op.weight.data(), op.channels, op.conv.kernel, op.conv.in_channels};
-    std::vector<int8_t> packed;
-    if (op.conv.depthwise) packed = op.weight;
-    else if (step.ops.size() == 1) packed = cuda::pack_conv(weights, cuda::n_planes(weights.n_in), conv_tiles(op), conv_chunk(op));
-    else if (step.kernel == FusedKernel::kPair64) packed = cuda::pack_pair(weights);
-    else if (step.kernel == FusedKernel::kRowPairs32) packed = cuda::pack_row_pairs(weights);
-    else packed = cuda::pack_conv(weights, 2, 2, 2);
-    tables_[i].weight = upload(packed.data(), packed.size());
-    const int padded = round_up(op.channels, kChannelBlock);
-    std::vector<int32_t> bias, mult;
-    for (const auto& row : op.bias) {
-      for (int o = 0; o < padded; ++o) {
-        const bool real = o < op.channels;
-        bias.push_back(real ? static_cast<int32_t>(static_cast<uint32_t>(row[o]) - static_cast<uint32_t>(op.bias_shift[o])) : 0);
-      }
-    }
-    for (const auto& row : op.mult) {
-      for (int o = 0; o < padded; ++o) mult.push_back(o < op.channels ? row[o] : 0);
-    }
-    tables_[i].bias = upload(bias.data(), bias.size() * sizeof(int32_t));
-    tables_[i].mult = upload(mult.data(), mult.size() * sizeof(int32_t));
+    if (op.kind == OpKind::kConv) upload_weight(step, i);
+    if (op.kind != OpKind::kConv && op.kind != OpKind::kScale) continue;
+    tables_[i].bias = upload_rows(op.bias, op.channels, op.bias_shift);
+    tables_[i].mult = upload_rows(op.mult, op.channels, {});
   }
+}
+
+void DeviceProgram::upload_weight(const DeviceStep& step, int i) {
+  const Op& op = program_->ops()[i];
+  const cuda::ConvWeights weights{op.weight.data(), op.channels, op.conv.kernel, op.conv.in_channels};
+  const int planes = cuda::n_planes(weights.n_in);
+  std::vector<int8_t> packed;
+  if (op.conv.depthwise) packed = op.weight;
+  else if (op.conv.wide) packed = cuda::pack_wide(weights, planes, conv_tiles(op), conv_chunk(op));
+  else if (step.ops.size() == 1) packed = cuda::pack_conv(weights, planes, conv_tiles(op), conv_chunk(op));
+  else if (step.kernel == FusedKernel::kPair64) packed = cuda::pack_pair(weights);
+  else if (step.kernel == FusedKernel::kRowPairs32) packed = cuda::pack_row_pairs(weights);
+  else packed = cuda::pack_conv(weights, 2, 2, 2);
+  tables_[i].weight = upload(packed.data(), packed.size());
+}
+
+// A level table, each row filled up with zeros; `shift`, if any, is what the CPU's kernels need added, and is taken off again.
+void* DeviceProgram::upload_rows(const std::vector<std::vector<int32_t>>& rows, int channels, const std::vector<int32_t>& shift) {
+  const size_t padded = round_up(channels, kChannelBlock);
+  std::vector<int32_t> all(padded * rows.size(), 0);
+  for (size_t r = 0; r < rows.size(); ++r) {
+    for (int o = 0; o < channels; ++o) {
+      const uint32_t more = shift.empty() ? 0 : static_cast<uint32_t>(shift[o]);
+      all[r * padded + o] = static_cast<int32_t>(static_cast<uint32_t>(rows[r][o]) - more);
+    }
+  }
+  return upload(all.data(), all.size() * sizeof(int32_t));
 }
 
 DeviceProgram::Layout DeviceProgram::layout(const RunArgs& args) const {
@@ -208,14 +209,15 @@ DeviceProgram::Layout DeviceProgram::layout(const RunArgs& args) const {
   for (int s = 0; s < n_steps; ++s) {
     for (const int i : steps_[s].ops) step_of[i] = s;
   }
-  const ImageView result = cuda::dense_view(args.out, args.n_rows, args.n_cols, program_->out_channels(), Dtype::kU8);
+  const ImageView result = cuda::dense_view(args.out, args.n_rows, args.n_cols, program_->out_channels(), program_->out_type());
   Places places;
   for (int s = 0; s < n_steps; ++s) {
     const int i = steps_[s].ops.back();
     const Op& op = ops[i];
     const int height = op.scale.requested ? args.out_height : op.scale.apply(args.height);
     const int width = op.scale.requested ? args.out_width : op.scale.apply(args.width);
-    bool planes = is_dense_conv(op);
+    // Convolutions take nothing else, and for other kernels planes are faster, if the caller did not make the value or wants it.
+    bool planes = is_dense_conv(op) || (op.channels > kFewChannels && op.kind != OpKind::kInput && i != ops.back().in[0]);
     for (const int reader : op.readers) planes = planes || is_dense_conv(ops[reader]);
     if (op.kind == OpKind::kStore) {
       out.views[i] = result;
@@ -254,7 +256,7 @@ void DeviceProgram::launch(const DeviceStep& step, const Layout& layout, const R
   const Op& op = ops[i];
   const Op& first = ops[step.ops.front()];
   const ImageView in = op.kind == OpKind::kInput ? cuda::dense_view(const_cast<uint8_t*>(args.image), args.height, args.width,
-                                                                    program_->in_channels(), Dtype::kU8)
+                                                                    program_->in_channels(), program_->in_type())
                                                  : layout.views[first.in[0]];
   const ImageView none{};
   const ImageView in2 = op.in[1] >= 0 ? layout.views[op.in[1]] : none;
@@ -287,7 +289,7 @@ void DeviceProgram::launch(const DeviceStep& step, const Layout& layout, const R
       job.x0 = args.x;
       job.y0 = args.y;
     }
-    if (op.kind == OpKind::kConv) {
+    if (op.kind == OpKind::kConv || op.kind == OpKind::kScale) {
       job.stride = op.conv.stride;
       job.weight = static_cast<const int8_t*>(tables_[i].weight);
       job.bias = bias(i);

@@ -149,6 +149,9 @@ std::unique_ptr<DeviceProgram> make_device_program(std::shared_ptr<Program> prog
 void run_on_device(const DeviceProgram& program, uintptr_t image, Pair size, uintptr_t out, int level, Pair out_size,
                    Pair origin, Pair region_size, uintptr_t stream, size_t max_memory, uintptr_t workspace) {
   if (image == 0 || out == 0) throw Error(ErrorCode::kValue, "image and out must be addresses of device memory, got 0");
+  if (image % cuda::element_bytes(program.program().in_type()) || out % cuda::element_bytes(program.program().out_type())) {
+    throw Error(ErrorCode::kValue, "image and out must be aligned to their elements, int16 to 2 bytes");
+  }
   RunArgs args = run_args(size, level, out_size, origin, region_size, 1, max_memory);
   args.image = reinterpret_cast<const uint8_t*>(image);
   args.out = reinterpret_cast<uint8_t*>(out);
@@ -193,7 +196,7 @@ void bind_program(py::module_& m) {
       .def("run", &run_on_device, py::arg("image"), py::arg("size"), py::arg("out"), py::arg("level"), py::arg("out_size"),
            py::arg("origin"), py::arg("region_size"), py::arg("stream") = 0, py::arg("max_memory") = 0,
            py::arg("workspace") = 0,
-           "As Program.run, with addresses of dense uint8 device memory; queues the work on a CUDA stream. workspace: address of "
+           "As Program.run, with addresses of dense device memory, aligned to the elements; queues the work on a CUDA stream. workspace: address of "
            "workspace_bytes() of device memory aligned to 256; 0: allocated in the order of the stream.")
       .def("workspace_bytes", &device_workspace, py::arg("size"), py::arg("out_size"), py::arg("region_size"),
            "Bytes of device memory that run() needs beside image and out.")

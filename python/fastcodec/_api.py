@@ -263,8 +263,8 @@ def decode(
         data: what encode returned, or a list of them.
         out: "numpy": (H, W) for grey, else (H, W, C); "torch": (C, H, W); "pil": an image with its
             metadata. All uint8.
-        device: where a torch result lies: "cpu", "cuda" or "cuda:N". There an image codec's RecCNN runs on the GPU,
-            if this build and the GPU can, and gives the same pixels.
+        device: where a torch result lies: "cpu", "cuda" or "cuda:N". On a GPU the networks run there too, if this
+            build and the GPU can, and give the same pixels.
         region: (x, y, width, height): only these pixels, equal to the same part of the whole image.
         limits: what the stream may ask for; see Limits for the defaults.
         strict: False accepts an inner codec build that decodes other pixels than the encoder's did.

@@ -74,7 +74,7 @@ class DeviceProgram:
         """
     def run(self, image: int, size: tuple[int, int], out: int, level: int, out_size: tuple[int, int], origin: tuple[int, int], region_size: tuple[int, int], stream: int = 0, max_memory: int = 0, workspace: int = 0) -> None:
         """
-        As Program.run, with addresses of dense uint8 device memory; queues the work on a CUDA stream. workspace: address of workspace_bytes() of device memory aligned to 256; 0: allocated in the order of the stream.
+        As Program.run, with addresses of dense device memory, aligned to the elements; queues the work on a CUDA stream. workspace: address of workspace_bytes() of device memory aligned to 256; 0: allocated in the order of the stream.
         """
     def workspace_bytes(self, size: tuple[int, int], out_size: tuple[int, int], region_size: tuple[int, int]) -> int:
         """

@@ -12,6 +12,7 @@ plane travels beside them, uint8 (H, W).
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -426,7 +427,8 @@ def decode_image(
     """The pixels of a stream, uint8 (H, W, C) with C 1, 2 (grey, alpha), 3 or 4.
 
     With `region` (x, y, w, h) only those pixels: the same as in the whole image. With `device`, one that torch can
-    use, RecCNN runs there if the device can, and the result is a tensor there; else it is an array as without.
+    use, RecCNN or codec range's networks run there if the device can, and the result is a tensor there; else it is an
+    array as without.
 
     Raises:
         Error: codec or model missing, damaged payload, limits; ChecksumError when the inner codec gives
@@ -436,9 +438,7 @@ def decode_image(
     codec = by_id(header.codec)
     image: Image | torch.Tensor
     if codec.kind == "range":
-        from . import range_codec
-
-        image = range_codec.decode_pixels(stream, limits, region=region, threads=threads)
+        image = _decode_range(stream, limits, region, threads, device)
     else:
         image = _decode_pixels(stream, codec, limits, region, strict, threads, device)
     alpha = None
@@ -450,6 +450,18 @@ def decode_image(
 
         return image if alpha is None else torch.cat((image, torch.tensor(alpha, device=image.device)), 2)
     return np.require(image if alpha is None else np.concatenate((image, alpha), axis=2), np.uint8, ["C", "W"])
+
+
+def _decode_range(
+    stream: Stream, limits: Limits, region: Region | None, threads: int | None, device: str | None
+) -> Image | torch.Tensor:
+    """The pixels of a stream of codec range, without alpha; an array where the device cannot run its networks."""
+    from . import range_codec
+
+    if device is not None:
+        with contextlib.suppress(BackendError, LimitError):  # as in _run_on
+            return range_codec.decode_pixels(stream, limits, region=region, threads=threads, device=device)
+    return range_codec.decode_pixels(stream, limits, region=region, threads=threads)
 
 
 def _decode_pixels(
@@ -485,12 +497,12 @@ def _run_on(
     device: str, max_memory: int, program: Program, image: Image, level: int, size: tuple[int, int],
     region: Region | None,
 ) -> torch.Tensor | None:  # fmt: skip
-    """The result as a tensor on `device`; None where the device lacks an operation or takes more than `max_memory`."""
+    """The result as a tensor on `device`; None where that cannot be used or takes more than `max_memory`."""
     import torch
 
     try:
         return program.run_torch(torch.tensor(image, device=device), level, size, region=region, max_memory=max_memory)
-    except (BackendError, LimitError):  # the CPU has every operation, and needs less where it has fewer threads
+    except (BackendError, LimitError):  # the CPU is always there, and needs less where it has fewer threads
         return None
 
 

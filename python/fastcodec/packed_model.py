@@ -143,12 +143,12 @@ class Program:
         max_memory: int = 0,
         workspace: int = 0,
     ) -> None:
-        """Runs the network on a GPU; the result is the same as run(). Only for networks from uint8 to uint8.
+        """Runs the network on a GPU; the result is the same as run().
 
         Args:
-            image: address of dense uint8 [height, width, channels] in the memory of the device.
+            image: address of dense in_dtype [height, width, channels] in the memory of the device.
             size: (height, width) of the image.
-            out: address of dense uint8 memory for the region of the result.
+            out: address of dense memory, of dtype, for the region of the result.
             level, out_size, region, max_memory: as in run().
             device: "cuda", or "emulator": the same kernels on the CPU, with addresses of CPU memory.
             index: number of the CUDA device.
@@ -156,7 +156,7 @@ class Program:
             workspace: address of device memory for the work, aligned to 256, of as many bytes as `workspace_bytes` of
                 the native program says; 0: it is allocated in the order of the stream.
 
-        Raises: BackendError if the device cannot be used or lacks an operation of the network; else as run().
+        Raises: BackendError if the device cannot be used; else as run().
         """
         x, y, width, height = region if region is not None else (0, 0, out_size[1], out_size[0])
         program = self._device_program(device, index)
@@ -177,18 +177,19 @@ class Program:
         region: tuple[int, int, int, int] | None = None,
         max_memory: int = 0,
     ) -> torch.Tensor:
-        """Runs a network from uint8 to uint8 where the image is: on torch's current CUDA stream or on the CPU.
+        """Runs the network where the image is: on torch's current CUDA stream or on the CPU.
 
-        Args: image: uint8 tensor [height, width, channels], contiguous; the others as in run().
-        Returns: uint8 tensor [height, width, channels] on the same device.
+        Args: image: in_dtype tensor [height, width, channels], contiguous; the others as in run().
+        Returns: dtype tensor [height, width, channels] on the same device.
         Raises: TypeError, ValueError for wrong arguments; BackendError if the device cannot be used; LimitError.
         """
         import torch
 
-        if image.dtype != torch.uint8 or image.ndim != 3 or not image.is_contiguous():
+        expected = self.in_dtype.name
+        if image.dtype != getattr(torch, expected) or image.ndim != 3 or not image.is_contiguous():
             raise TypeError(
-                f"image must be a contiguous uint8 tensor [height, width, channels], got {image.dtype} "
-                f"{tuple(image.shape)}; use x.to(torch.uint8).contiguous()"
+                f"image must be a contiguous {expected} tensor [height, width, channels], got {image.dtype} "
+                f"{tuple(image.shape)}; use x.to(torch.{expected}).contiguous()"
             )
         height, width, channels = image.shape
         if channels != self.native.in_channels:
@@ -199,7 +200,7 @@ class Program:
         if image.device.type != "cuda":
             raise ValueError(f"image must be on the CPU or a CUDA device, got {image.device}; use x.cpu()")
         part_size = (region[3], region[2]) if region is not None else out_size
-        out = torch.empty((*part_size, self.channels), dtype=torch.uint8, device=image.device)
+        out = torch.empty((*part_size, self.channels), dtype=getattr(torch, self.dtype.name), device=image.device)
         # From torch's allocator, which gives it to later work of the same stream only.
         n_bytes = self._device_program("cuda", image.get_device()).workspace_bytes((height, width), out_size, part_size)
         fits = not max_memory or n_bytes <= max_memory  # else run_device says so

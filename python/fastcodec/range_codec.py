@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +27,13 @@ from .container import Header, Limits, Reader, Stream, varint
 from .errors import ChecksumError, FormatError, ModelError
 
 if TYPE_CHECKING:
+    import torch
+
     from .codecs import Image
     from .packed_model import PackedModel, Program, RangeParameters
 
 Latent = npt.NDArray[np.int16]
+Value: TypeAlias = "npt.NDArray[Any] | torch.Tensor"  # where the networks run: in an array, or in a tensor on a device
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -125,18 +128,54 @@ def each(work: Callable[[Item, int], Result], items: Sequence[Item], threads: in
         return list(pool.map(lambda item: work(item, max(1, n // workers)), items))
 
 
-def _decode_tile(model: PackedModel, level: int, tile: memoryview, shape: tuple[int, int], threads: int) -> Latent:
-    """y^ int16 [rows, columns, M] of one tile. Raises FormatError."""
+def _empty(shape: tuple[int, ...], dtype: npt.DTypeLike, device: str | None) -> Any:
+    """An array, or a tensor on `device`, if any."""
+    if device is None:
+        return np.empty(shape, dtype)
+    import torch
+
+    return torch.empty(shape, dtype=getattr(torch, np.dtype(dtype).name), device=device)
+
+
+def _placed(value: npt.NDArray[Any], device: str | None) -> Value:
+    """The array, or a tensor of it on `device`, if any."""
+    if device is None:
+        return value
+    import torch
+
+    return torch.from_numpy(value).to(device)
+
+
+def _joined(values: list[Value], axis: int) -> Value:
+    if isinstance(values[0], np.ndarray):
+        return np.concatenate(values, axis)
+    import torch
+
+    return torch.cat(values, axis)  # type: ignore[arg-type]
+
+
+def _run(program: Program, value: Value, level: int, size: tuple[int, int], threads: int) -> Value:
+    """Runs a program where `value` is."""
+    if isinstance(value, np.ndarray):
+        return program.run(value, level, size, threads=threads)
+    return program.run_torch(value, level, size)
+
+
+def _decode_tile(
+    model: PackedModel, level: int, tile: memoryview, shape: tuple[int, int], threads: int, device: str | None = None
+) -> Latent:
+    """y^ int16 [rows, columns, M] of one tile; the networks run on `device`, if any. Raises FormatError."""
     p = parameters(model)
     decoder = _core.TileDecoder(tile, rans.gaussian_tables().native)
     z = np.empty((-(-shape[0] // 4), -(-shape[1] // 4), p.hyper), np.int16)
     decoder.hyper(p.z_index[level], z)
-    features = program(model, "hyper_synthesis").run(z, level, shape, threads=threads)
+    features = _run(program(model, "hyper_synthesis"), _placed(z, device), level, shape, threads)
     y_hat = np.zeros((*shape, p.latent), np.int16)
     for k in range(p.passes):
-        known = features if k == 0 else np.concatenate((features, y_hat), axis=2)
-        prior = program(model, f"prior_{k}").run(known, level, shape, threads=threads)
-        decoder.latents(prior, k, p.passes, p.skip, p.dequant[level], y_hat)
+        known = features if k == 0 else _joined([features, _placed(y_hat, device)], 2)
+        prior = _run(program(model, f"prior_{k}"), known, level, shape, threads)
+        array = prior if isinstance(prior, np.ndarray) else prior.cpu().numpy()
+        decoder.latents(array, k, p.passes, p.skip, p.dequant[level], y_hat)
     return y_hat
 
 
@@ -183,15 +222,17 @@ def read_payload(data: bytes | memoryview, header: Header) -> Payload:
 
 
 def decode_pixels(
-    stream: Stream, limits: Limits, *, region: flow.Region | None = None, threads: int | None = None
-) -> Image:
+    stream: Stream, limits: Limits, *, region: flow.Region | None = None, threads: int | None = None,
+    device: str | None = None,
+) -> Image | torch.Tensor:  # fmt: skip
     """The pixels of a stream without alpha, uint8 (h, w, C), of the whole image or of `region` (x, y, w, h).
 
     Tile rows are decoded one after the other and synthesis follows them, so that memory does not depend on the height.
+    With `device`, one that torch can use, the networks run there and the result is a tensor there.
 
     Raises:
         FormatError: damaged bytes (ChecksumError: symbols that are not those of the encoder).
-        ModelError, LimitError.
+        ModelError, LimitError; BackendError if `device` cannot run the networks.
     """
     header = stream.header
     if header.networks is None or header.networks.scale != 1 or header.trimmed or stream.container != "fcd":
@@ -213,15 +254,15 @@ def decode_pixels(
     left, right = _window(x, w, payload.tiles.width, synthesis)
     free = _check_memory(stream, payload.tiles, p, synthesis, (top, left, bottom, right), (h, w), limits, threads)
 
-    out = np.empty((h, w, header.channels), np.uint8)
-    held: Latent = np.empty((0, right - left, p.latent), np.int16)  # rows `first` and on, of the window's columns
+    out = _empty((h, w, header.channels), np.uint8, device)
+    held = _empty((0, right - left, p.latent), np.int16, device)  # rows `first` and on, of the window's columns
     first, done = top, y // STRIDE  # `done`: latent rows from the window's top whose pixels are finished
     last_done = -(-(y + h) // STRIDE)
     for row in range(top // payload.tiles.side, (bottom - 1) // payload.tiles.side + 1):
         keep = max(first, done // synthesis.align * synthesis.align - synthesis.halo)
         held, first = held[keep - first :], keep
-        strip = _decode_row(model, level, payload, row, (top, left, bottom, right), threads)
-        held = np.concatenate((held, strip)) if len(held) else strip
+        strip = _placed(_decode_row(model, level, payload, row, (top, left, bottom, right), threads, device), device)
+        held = _joined([held, strip], 0) if len(held) else strip
         known = first + len(held)
         ready = (
             last_done
@@ -236,9 +277,12 @@ def decode_pixels(
         )
         begin, end = max(y, STRIDE * done), min(y + h, STRIDE * ready)
         part = (x - STRIDE * left, begin - STRIDE * first, w, end - begin)
-        out[begin - y : end - y] = flow.run_within(free, synthesis, held, level, size, part, threads)
+        if isinstance(held, np.ndarray):
+            out[begin - y : end - y] = flow.run_within(free, synthesis, held, level, size, part, threads)
+        else:
+            out[begin - y : end - y] = synthesis.run_torch(held, level, size, region=part, max_memory=free)
         done = ready
-    return out
+    return cast("Image | torch.Tensor", out)
 
 
 def _window(start: int, length: int, n: int, synthesis: Program) -> tuple[int, int]:
@@ -250,8 +294,9 @@ def _window(start: int, length: int, n: int, synthesis: Program) -> tuple[int, i
 
 
 def _decode_row(
-    model: PackedModel, level: int, payload: Payload, row: int, window: tuple[int, int, int, int], threads: int | None
-) -> Latent:
+    model: PackedModel, level: int, payload: Payload, row: int, window: tuple[int, int, int, int],
+    threads: int | None, device: str | None,
+) -> Latent:  # fmt: skip
     """y^ of one row of tiles, as far as it lies in the window (top, left, bottom, right)."""
     tiles, (top, left, bottom, right) = payload.tiles, window
     first, last = left // tiles.side, (right - 1) // tiles.side
@@ -261,7 +306,7 @@ def _decode_row(
     def work(column: int, n_threads: int) -> None:
         number = row * tiles.columns + column
         y0, x0, y1, x1 = tiles.box(number)
-        y_hat = _decode_tile(model, level, payload.parts[number], (y1 - y0, x1 - x0), n_threads)
+        y_hat = _decode_tile(model, level, payload.parts[number], (y1 - y0, x1 - x0), n_threads, device)
         if (found := crc32c(y_hat)) != payload.checks[number]:
             raise ChecksumError(
                 f"tile {number}: CRC-32C of its latents is {found:08x}, {payload.checks[number]:08x} stored; "

@@ -8,21 +8,24 @@
 namespace fastcodec::cuda {
 namespace {
 
-template <int kTiles, bool kSigned>
+template <int kTiles, Dtype kType>
 __global__ void __launch_bounds__(kConvThreads, 2) conv_kernel(const __grid_constant__ ConvJob job) {
-  conv_block<kTiles, kSigned>(job);
+  conv_block<kTiles, kType>(job);
 }
 __global__ void __launch_bounds__(kChainThreads, 1) chain_kernel(const __grid_constant__ FusedJob job) { chain_block(job); }
 
 using ConvKernel = void (*)(ConvJob);
-constexpr ConvKernel kConvKernels[3][2] = {{conv_kernel<1, false>, conv_kernel<1, true>},
-                                           {conv_kernel<2, false>, conv_kernel<2, true>},
-                                           {conv_kernel<4, false>, conv_kernel<4, true>}};
+// By log2 of the tiles and type; 4 tiles of i16 would take too many registers.
+constexpr ConvKernel kConvKernels[3][3] = {
+    {conv_kernel<1, Dtype::kU8>, conv_kernel<1, Dtype::kI8>, conv_kernel<1, Dtype::kI16>},
+    {conv_kernel<2, Dtype::kU8>, conv_kernel<2, Dtype::kI8>, conv_kernel<2, Dtype::kI16>},
+    {conv_kernel<4, Dtype::kU8>, conv_kernel<4, Dtype::kI8>, nullptr},
+};
 
 }  // namespace
 
 void launch_conv(const ConvJob& job, void* stream) {
-  const ConvKernel kernel = kConvKernels[job.n_tiles / 2][job.in.type == Dtype::kI8];
+  const ConvKernel kernel = kConvKernels[job.n_tiles / 2][static_cast<int>(job.in.type)];
   launch_block_kernel("conv_kernel", kernel, dim3(conv_grid_x(job), conv_grid_y(job)), kConvThreads, conv_shared_bytes(job), job, stream);
 }
 

@@ -16,9 +16,11 @@ int8_t weight_at(const ConvWeights& w, int o, int y, int x, int i) {
 int operand_row(int lane, int b) { return lane / 4 + b / 4 % 2 * 8; }
 int operand_k(int lane, int b) { return lane % 4 * 4 + b % 4 + b / 8 * 16; }
 
-}  // namespace
+// Input channel in its plane of k % 16.
+int plain_channel(int k) { return k; }
+int wide_channel(int k) { return k % 4 / 2 * 8 + k / 4 * 2 + k % 2; }
 
-std::vector<int8_t> pack_conv(const ConvWeights& w, int n_planes, int n_tiles, int chunk_planes) {
+std::vector<int8_t> pack(const ConvWeights& w, int n_planes, int n_tiles, int chunk_planes, int (*channel)(int)) {
   const int steps = conv_steps(w.kernel, chunk_planes);
   std::vector<int8_t> packed;
   for (int first = 0; first < w.n_out; first += 16 * n_tiles) {
@@ -27,7 +29,7 @@ std::vector<int8_t> pack_conv(const ConvWeights& w, int n_planes, int n_tiles, i
       for (int i = 0; i < steps * n_tiles * 512; ++i) {
         const int b = i % 16, lane = i / 16 % 32, tile = i / 512 % n_tiles, step = i / 512 / n_tiles;
         const int k = operand_k(lane, b), half = 2 * step + k / 16, tap = half / planes;
-        const int in = (plane + half % planes) * kPlaneChannels + k % 16;
+        const int in = (plane + half % planes) * kPlaneChannels + channel(k % 16);
         const bool real = half < conv_halves(w.kernel, planes);
         const int out = first + conv_channel(n_tiles, tile, operand_row(lane, b));
         packed.push_back(real ? weight_at(w, out, tap / w.kernel, tap % w.kernel, in) : int8_t{0});
@@ -35,6 +37,16 @@ std::vector<int8_t> pack_conv(const ConvWeights& w, int n_planes, int n_tiles, i
     }
   }
   return packed;
+}
+
+}  // namespace
+
+std::vector<int8_t> pack_conv(const ConvWeights& w, int n_planes, int n_tiles, int chunk_planes) {
+  return pack(w, n_planes, n_tiles, chunk_planes, plain_channel);
+}
+
+std::vector<int8_t> pack_wide(const ConvWeights& w, int n_planes, int n_tiles, int chunk_planes) {
+  return pack(w, n_planes, n_tiles, chunk_planes, wide_channel);
 }
 
 std::vector<int8_t> pack_pair(const ConvWeights& w) {

@@ -21,6 +21,10 @@ struct ConvWeights {
 // lanes and the 16 bytes of a lane, as conv_bodies.h says. Zero where nothing is; all chunks are equally long.
 std::vector<int8_t> pack_conv(const ConvWeights& w, int n_planes, int n_tiles, int chunk_planes);
 
+// The same for a 1x1 convolution of i16, whose operands take the 16 channels of a plane in the order in which their low and high
+// bytes come out of shared memory.
+std::vector<int8_t> pack_wide(const ConvWeights& w, int n_planes, int n_tiles, int chunk_planes);
+
 // For wgmma, 64 inputs and outputs, kernel 3: steps of 32 inputs (tap, half), halves of 16, rows, 16 bytes.
 std::vector<int8_t> pack_pair(const ConvWeights& w);
 

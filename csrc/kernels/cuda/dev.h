@@ -50,11 +50,40 @@ FASTCODEC_DEV uint32_t pack_bytes(int32_t v0, int32_t v1, int32_t v2, int32_t v3
 #endif
 }
 
+// Two values, clamped to 16 bits, in the order of memory.
+FASTCODEC_DEV uint32_t pack_shorts(int32_t v0, int32_t v1) {
+#if defined(__CUDA_ARCH__)
+  uint32_t all;
+  asm("cvt.pack.sat.s16.s32 %0, %1, %2;" : "=r"(all) : "r"(v1), "r"(v0));
+  return all;
+#else
+  const auto half = [](int32_t v) { return static_cast<uint32_t>(static_cast<uint16_t>(clamp(v, -32768, 32767))); };
+  return half(v0) | half(v1) << 16;
+#endif
+}
+
+// The low (even) or high (odd) bytes of the four 16-bit values in two words, in the order of memory.
+template <bool kOdd>
+FASTCODEC_DEV uint32_t every_other_byte(uint32_t low, uint32_t high) {
+#if defined(__CUDA_ARCH__)
+  return __byte_perm(low, high, kOdd ? 0x7531 : 0x6420);
+#else
+  const auto bytes = [](uint32_t word) {
+    const uint32_t w = kOdd ? word >> 8 : word;
+    return (w & 0xFF) | (w >> 8 & 0xFF00);
+  };
+  return bytes(low) | bytes(high) << 16;
+#endif
+}
+
 // Byte `i` of a word as a number.
 template <bool kSigned>
 FASTCODEC_DEV int32_t byte_of(uint32_t word, int i) {
   const uint8_t byte = static_cast<uint8_t>(word >> 8 * i);
   return kSigned ? static_cast<int8_t>(byte) : byte;
 }
+
+// 16-bit number `i` of a word.
+FASTCODEC_DEV int32_t short_of(uint32_t word, int i) { return static_cast<int16_t>(word >> 16 * i); }
 
 }  // namespace fastcodec::dev

@@ -25,23 +25,28 @@ emulate::Order order() { return static_cast<emulate::Order>(current % emulate::k
 
 template <ImageOp kOp>
 void run(const ImageJob& job) {
-  for (int block = n_blocks(job) - 1; block >= 0; --block) {  // backwards: no order may matter
-    for (int y = job.out.height - 1; y >= 0; --y) {
-      for (int x = job.out.width - 1; x >= 0; --x) image_body<kOp>(job, x, y, block);
+  const ImageThreads threads = image_threads(job);
+  for (int block = threads.blocks - 1; block >= 0; --block) {  // backwards: no order may matter
+    for (int y = threads.height - 1; y >= 0; --y) {
+      for (int x = threads.width - 1; x >= 0; --x) image_body<kOp>(job, x, y, block);
     }
   }
 }
 
 using Run = void (*)(const ImageJob&);
 constexpr Run kRuns[kImageOps] = {
-    run<ImageOp::kCopy>,         run<ImageOp::kDepthwise>,  run<ImageOp::kPixelUnshuffle>, run<ImageOp::kPhase>,
-    run<ImageOp::kPixelShuffle>, run<ImageOp::kBicubicUp2>, run<ImageOp::kBicubicDown2>,   run<ImageOp::kResidual>,
+    run<ImageOp::kCopy>,  run<ImageOp::kDepthwise>,    run<ImageOp::kPixelUnshuffle>, run<ImageOp::kPhase>,
+    run<ImageOp::kScale>, run<ImageOp::kPixelShuffle>, run<ImageOp::kBicubicUp2>,     run<ImageOp::kBicubicDown2>,
+    run<ImageOp::kResidual>,
 };
 
 using ConvBlock = void (*)(const ConvJob&);
-constexpr ConvBlock kConvBlocks[3][2] = {{conv_block<1, false>, conv_block<1, true>},
-                                         {conv_block<2, false>, conv_block<2, true>},
-                                         {conv_block<4, false>, conv_block<4, true>}};
+// By log2 of the tiles and type; 4 tiles of i16 would take too many registers.
+constexpr ConvBlock kConvBlocks[3][3] = {
+    {conv_block<1, Dtype::kU8>, conv_block<1, Dtype::kI8>, conv_block<1, Dtype::kI16>},
+    {conv_block<2, Dtype::kU8>, conv_block<2, Dtype::kI8>, conv_block<2, Dtype::kI16>},
+    {conv_block<4, Dtype::kU8>, conv_block<4, Dtype::kI8>, nullptr},
+};
 
 void* allocate(size_t n_bytes, void*) { return ::operator new(n_bytes, std::align_val_t{256}); }
 void release(void* data, void*) { ::operator delete(data, std::align_val_t{256}); }
@@ -57,7 +62,7 @@ void run_or_record(void (*run)(const Job&), const Job& job) {
 }
 
 void run_conv(const ConvJob& job) {
-  const ConvBlock block = kConvBlocks[job.n_tiles / 2][job.in.type == Dtype::kI8];
+  const ConvBlock block = kConvBlocks[job.n_tiles / 2][static_cast<int>(job.in.type)];
   emulate::launch(conv_grid_x(job), conv_grid_y(job), kConvThreads, conv_shared_bytes(job), order(), [&] { block(job); });
 }
 

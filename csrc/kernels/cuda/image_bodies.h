@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 fastcodec authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The operations in which a thread works alone: what it does for one output pixel (and, in a depthwise convolution, one block
-// of channels).
+// The operations in which a thread works alone: what it does for one pixel and one block of channels. Wherever 16 channels lie
+// together they are one or two copies of 16 bytes.
 #pragma once
 
 #include "kernels/cuda/dev.h"
@@ -16,19 +16,160 @@ FASTCODEC_DEV size_t element(const ImageView& v, int x, int y, int c) {
   return (c >> v.group_log2) * v.plane + (static_cast<size_t>(y) * v.width + x) * v.pixel + (c & ((1 << v.group_log2) - 1));
 }
 
-FASTCODEC_DEV int32_t load(const ImageView& v, int x, int y, int c) {
-  const size_t at = element(v, x, y, c);
+FASTCODEC_DEV int32_t load_at(const ImageView& v, size_t at) {
   if (v.type == Dtype::kU8) return static_cast<const uint8_t*>(v.data)[at];
   if (v.type == Dtype::kI8) return static_cast<const int8_t*>(v.data)[at];
   return static_cast<const int16_t*>(v.data)[at];
 }
 
+FASTCODEC_DEV int32_t load(const ImageView& v, int x, int y, int c) { return load_at(v, element(v, x, y, c)); }
+
 // Saturates.
-FASTCODEC_DEV void store(const ImageView& v, int x, int y, int c, int32_t value) {
-  const size_t at = element(v, x, y, c);
+FASTCODEC_DEV void store_at(const ImageView& v, size_t at, int32_t value) {
   if (v.type == Dtype::kU8) static_cast<uint8_t*>(v.data)[at] = static_cast<uint8_t>(dev::clamp(value, 0, 255));
   else if (v.type == Dtype::kI8) static_cast<int8_t*>(v.data)[at] = static_cast<int8_t>(dev::clamp(value, -128, 127));
   else static_cast<int16_t*>(v.data)[at] = static_cast<int16_t>(dev::clamp(value, -32768, 32767));
+}
+
+FASTCODEC_DEV void store(const ImageView& v, int x, int y, int c, int32_t value) { store_at(v, element(v, x, y, c), value); }
+
+struct alignas(16) Words4 {
+  uint32_t w[4];
+};
+
+// kCount (2, 4, 8 or 16) channels from c, all in one group of the view and aligned.
+template <int kCount>
+FASTCODEC_DEV void load_channels(const ImageView& v, int x, int y, int c, int32_t (&values)[kCount]) {
+  struct alignas(kCount < 4 ? 4 : kCount) Bytes {
+    uint32_t w[(kCount + 3) / 4];
+  };
+  struct alignas(kCount < 8 ? 2 * kCount : 16) Shorts {
+    uint32_t w[kCount / 2];
+  };
+  const size_t at = element(v, x, y, c);
+  if (v.type == Dtype::kI16) {
+    const Shorts loaded = *reinterpret_cast<const Shorts*>(static_cast<const int16_t*>(v.data) + at);
+    FASTCODEC_UNROLL
+    for (int i = 0; i < kCount; ++i) values[i] = dev::short_of(loaded.w[i / 2], i % 2);
+    return;
+  }
+  const uint8_t* from = static_cast<const uint8_t*>(v.data) + at;
+  Bytes loaded;
+  if constexpr (kCount == 2) loaded.w[0] = *reinterpret_cast<const uint16_t*>(from);
+  else loaded = *reinterpret_cast<const Bytes*>(from);
+  const bool is_signed = v.type == Dtype::kI8;
+  FASTCODEC_UNROLL
+  for (int i = 0; i < kCount; ++i) {
+    values[i] = is_signed ? dev::byte_of<true>(loaded.w[i / 4], i % 4) : dev::byte_of<false>(loaded.w[i / 4], i % 4);
+  }
+}
+
+// Saturates.
+template <int kCount>
+FASTCODEC_DEV void store_channels(const ImageView& v, int x, int y, int c, const int32_t (&values)[kCount]) {
+  struct alignas(kCount < 4 ? 4 : kCount) Bytes {
+    uint32_t w[(kCount + 3) / 4];
+  };
+  struct alignas(kCount < 8 ? 2 * kCount : 16) Shorts {
+    uint32_t w[kCount / 2];
+  };
+  const size_t at = element(v, x, y, c);
+  if (v.type == Dtype::kI16) {
+    Shorts out;
+    FASTCODEC_UNROLL
+    for (int i = 0; i < kCount; i += 2) out.w[i / 2] = dev::pack_shorts(values[i], values[i + 1]);
+    *reinterpret_cast<Shorts*>(static_cast<int16_t*>(v.data) + at) = out;
+    return;
+  }
+  Bytes out;
+  const bool is_signed = v.type == Dtype::kI8;
+  FASTCODEC_UNROLL
+  for (int i = 0; i < kCount; i += 4) {
+    const int i2 = i + 2 < kCount ? i + 2 : i, i3 = i + 3 < kCount ? i + 3 : i;  // for 2 channels anything will do
+    out.w[i / 4] = is_signed ? dev::pack_bytes<true>(values[i], values[i + 1], values[i2], values[i3])
+                             : dev::pack_bytes<false>(values[i], values[i + 1], values[i2], values[i3]);
+  }
+  uint8_t* to = static_cast<uint8_t*>(v.data) + at;
+  if constexpr (kCount == 2) *reinterpret_cast<uint16_t*>(to) = static_cast<uint16_t>(out.w[0]);
+  else *reinterpret_cast<Bytes*>(to) = out;
+}
+
+// Do 16 channels lie together and aligned, wherever a block of them begins?
+FASTCODEC_DEV bool has_runs(const ImageView& v) {
+  return v.plane || (v.channels % kPlaneChannels == 0 && reinterpret_cast<uintptr_t>(v.data) % 16 == 0);
+}
+
+// Block `block` of 16 channels of a pixel; what is behind the last channel means nothing.
+FASTCODEC_DEV void load_run(const ImageView& v, int x, int y, int block, int32_t (&values)[kPlaneChannels]) {
+  const int c = block * kPlaneChannels;
+  if (has_runs(v)) return load_channels(v, x, y, c, values);
+  const size_t at = element(v, x, y, c);
+  FASTCODEC_UNROLL
+  for (int i = 0; i < kPlaneChannels; ++i) values[i] = c + i < v.channels ? load_at(v, at + i) : 0;
+}
+
+// Saturates.
+FASTCODEC_DEV void store_run(const ImageView& v, int x, int y, int block, const int32_t (&values)[kPlaneChannels]) {
+  const int c = block * kPlaneChannels;
+  if (has_runs(v)) return store_channels(v, x, y, c, values);
+  const size_t at = element(v, x, y, c);
+  FASTCODEC_UNROLL
+  for (int i = 0; i < kPlaneChannels; ++i) {
+    if (c + i < v.channels) store_at(v, at + i, values[i]);
+  }
+}
+
+FASTCODEC_DEV void copy_body(const ImageJob& j, int x, int y, int block) {
+  int32_t v[kPlaneChannels];
+  load_run(j.in, j.x0 + x, j.y0 + y, block, v);
+  store_run(j.out, x, y, block, v);
+}
+
+FASTCODEC_DEV void scale_body(const ImageJob& j, int x, int y, int block) {
+  int32_t v[kPlaneChannels];
+  load_run(j.in, x, y, block, v);
+  FASTCODEC_UNROLL
+  for (int k = 0; k < kPlaneChannels / 4; ++k) {
+    const Words4 mult = reinterpret_cast<const Words4*>(j.mult)[block * 4 + k];
+    const Words4 bias = reinterpret_cast<const Words4*>(j.bias)[block * 4 + k];
+    FASTCODEC_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const int64_t product = static_cast<int64_t>(v[4 * k + i]) * static_cast<int32_t>(mult.w[i]);
+      v[4 * k + i] = static_cast<int32_t>((product + static_cast<int32_t>(bias.w[i])) >> 16);  // below 2^31: an i16 times 2^31
+    }
+  }
+  store_run(j.out, x, y, block, v);
+}
+
+// A block of input channels becomes four of the output.
+FASTCODEC_DEV void unshuffle_body(const ImageJob& j, int x, int y, int block) {
+  int32_t v[4][kPlaneChannels];
+  FASTCODEC_UNROLL
+  for (int q = 0; q < 4; ++q) load_run(j.in, 2 * x + q % 2, 2 * y + q / 2, block, v[q]);
+  FASTCODEC_UNROLL
+  for (int r = 0; r < 4; ++r) {
+    if ((4 * block + r) * kPlaneChannels >= j.out.channels) break;
+    int32_t run[kPlaneChannels];
+    FASTCODEC_UNROLL
+    for (int i = 0; i < kPlaneChannels; ++i) run[i] = v[i % 4][4 * r + i / 4];
+    store_run(j.out, x, y, 4 * block + r, run);
+  }
+}
+
+// The inverse, by input pixels and blocks of the output.
+FASTCODEC_DEV void shuffle_body(const ImageJob& j, int x, int y, int block) {
+  int32_t v[4][kPlaneChannels] = {};
+  FASTCODEC_UNROLL
+  for (int r = 0; r < 4; ++r) {
+    if ((4 * block + r) * kPlaneChannels < j.in.channels) load_run(j.in, x, y, 4 * block + r, v[r]);
+  }
+  FASTCODEC_UNROLL
+  for (int q = 0; q < 4; ++q) {
+    int32_t run[kPlaneChannels];
+    FASTCODEC_UNROLL
+    for (int i = 0; i < kPlaneChannels; ++i) run[i] = v[i / 4][i % 4 * 4 + q];
+    store_run(j.out, 2 * x + q % 2, 2 * y + q / 2, block, run);
+  }
 }
 
 FASTCODEC_DEV void finish_conv(const ImageJob& j, int x, int y, int c, int32_t acc) {
@@ -98,33 +239,35 @@ FASTCODEC_DEV void residual_body(const ImageJob& j, int x, int y) {
   }
 }
 
-// Threads are pixels x blocks: block is 0 but in depthwise convolutions.
+// The threads of an operation: pixels of the output (of pixel_shuffle: of the input) times blocks of channels.
+struct ImageThreads {
+  int width, height, blocks;
+};
+FASTCODEC_DEV ImageThreads image_threads(const ImageJob& j) {
+  const auto blocks = [](const ImageView& v, int n) { return (v.channels + n - 1) / n; };
+  switch (j.op) {
+    case ImageOp::kCopy:
+    case ImageOp::kScale: return {j.out.width, j.out.height, blocks(j.out, kPlaneChannels)};
+    case ImageOp::kPixelUnshuffle: return {j.out.width, j.out.height, blocks(j.in, kPlaneChannels)};
+    case ImageOp::kPixelShuffle: return {j.in.width, j.in.height, blocks(j.out, kPlaneChannels)};
+    case ImageOp::kDepthwise: return {j.out.width, j.out.height, blocks(j.out, kThreadChannels)};
+    default: return {j.out.width, j.out.height, 1};
+  }
+}
+
 template <ImageOp kOp>
 FASTCODEC_DEV void image_body(const ImageJob& j, int x, int y, int block) {
   switch (kOp) {
-    case ImageOp::kCopy:
-      for (int c = 0; c < j.out.channels; ++c) store(j.out, x, y, c, load(j.in, j.x0 + x, j.y0 + y, c));
-      break;
+    case ImageOp::kCopy: copy_body(j, x, y, block); break;
     case ImageOp::kDepthwise: depthwise_body(j, x, y, block); break;
-    case ImageOp::kPixelUnshuffle:
-      for (int c = 0; c < j.out.channels; ++c) {
-        store(j.out, x, y, c, load(j.in, 2 * x + c % 2, 2 * y + c / 2 % 2, c / 4));
-      }
-      break;
+    case ImageOp::kPixelUnshuffle: unshuffle_body(j, x, y, block); break;
     case ImageOp::kPhase: phase_body(j, x, y); break;
-    case ImageOp::kPixelShuffle:
-      for (int c = 0; c < j.out.channels; ++c) {
-        store(j.out, x, y, c, load(j.in, x / 2, y / 2, c * 4 + y % 2 * 2 + x % 2));
-      }
-      break;
+    case ImageOp::kScale: scale_body(j, x, y, block); break;
+    case ImageOp::kPixelShuffle: shuffle_body(j, x, y, block); break;
     case ImageOp::kBicubicUp2: up2_body(j, x, y); break;
     case ImageOp::kBicubicDown2: down2_body(j, x, y); break;
     case ImageOp::kResidual: residual_body(j, x, y); break;
   }
-}
-
-inline int n_blocks(const ImageJob& j) {
-  return j.op == ImageOp::kDepthwise ? (j.out.channels + kThreadChannels - 1) / kThreadChannels : 1;
 }
 
 }  // namespace fastcodec::cuda

@@ -19,8 +19,9 @@ constexpr int kBlockX = 32, kBlockY = 4;
 template <ImageOp kOp>
 __global__ void __launch_bounds__(kBlockX* kBlockY, 4) image_kernel(const __grid_constant__ ImageJob job) {
   const int x = blockIdx.x * kBlockX + threadIdx.x;
-  if (x >= job.out.width) return;
-  for (int y = blockIdx.y * kBlockY + threadIdx.y; y < job.out.height; y += gridDim.y * kBlockY) {
+  const ImageThreads threads = image_threads(job);
+  if (x >= threads.width) return;
+  for (int y = blockIdx.y * kBlockY + threadIdx.y; y < threads.height; y += gridDim.y * kBlockY) {
     image_body<kOp>(job, x, y, blockIdx.z);
   }
 }
@@ -28,8 +29,8 @@ __global__ void __launch_bounds__(kBlockX* kBlockY, 4) image_kernel(const __grid
 using Kernel = void (*)(ImageJob);
 constexpr Kernel kKernels[kImageOps] = {
     image_kernel<ImageOp::kCopy>,         image_kernel<ImageOp::kDepthwise>,  image_kernel<ImageOp::kPixelUnshuffle>,
-    image_kernel<ImageOp::kPhase>,        image_kernel<ImageOp::kPixelShuffle>, image_kernel<ImageOp::kBicubicUp2>,
-    image_kernel<ImageOp::kBicubicDown2>, image_kernel<ImageOp::kResidual>,
+    image_kernel<ImageOp::kPhase>,        image_kernel<ImageOp::kScale>,      image_kernel<ImageOp::kPixelShuffle>,
+    image_kernel<ImageOp::kBicubicUp2>,   image_kernel<ImageOp::kBicubicDown2>, image_kernel<ImageOp::kResidual>,
 };
 
 // Stream-ordered memory of the current device that keeps up to kKeptBytes between runs.
@@ -67,8 +68,9 @@ void upload(void* to, const void* from, size_t n_bytes, void* stream) {
 }
 
 void launch(const ImageJob& job, void* stream) {
-  const unsigned rows = (job.out.height + kBlockY - 1) / kBlockY;
-  const dim3 grid((job.out.width + kBlockX - 1) / kBlockX, rows < 65535 ? rows : 65535, n_blocks(job));
+  const ImageThreads threads = image_threads(job);
+  const unsigned rows = (threads.height + kBlockY - 1) / kBlockY;
+  const dim3 grid((threads.width + kBlockX - 1) / kBlockX, rows < 65535 ? rows : 65535, threads.blocks);
   const dim3 block(kBlockX, kBlockY);
   kKernels[static_cast<int>(job.op)]<<<grid, block, 0, static_cast<cudaStream_t>(stream)>>>(job);
   check(cudaGetLastError(), "image_kernel");

@@ -45,9 +45,11 @@ inline size_t view_bytes(const ImageView& v) {
   return (v.plane ? v.plane * n_planes(v.channels) : n_pixels * v.pixel) * element_bytes(v.type);
 }
 
-// ---- one thread an output pixel -----------------------------------------------------------------------------------
-enum class ImageOp : uint8_t { kCopy, kDepthwise, kPixelUnshuffle, kPhase, kPixelShuffle, kBicubicUp2, kBicubicDown2, kResidual };
-constexpr int kImageOps = 8;
+// ---- operations in which a thread works alone ---------------------------------------------------------------------
+enum class ImageOp : uint8_t {
+  kCopy, kDepthwise, kPixelUnshuffle, kPhase, kScale, kPixelShuffle, kBicubicUp2, kBicubicDown2, kResidual
+};
+constexpr int kImageOps = 9;
 constexpr int kThreadChannels = 8;  // of one thread of a depthwise convolution
 
 // One operation; what each field means is as in kernels.h. Borders are replicated here, from the sizes of the views.
@@ -59,7 +61,7 @@ struct ImageJob {
   int x0, y0;             // kCopy: out (0, 0) is in (x0, y0)
   int stride;             // kDepthwise
   const int8_t* weight;   // kDepthwise: [channel][9]
-  const int32_t* bias;    // [channels]
+  const int32_t* bias;    // kDepthwise and kScale: [channels rounded up to 16], aligned to 16 bytes
   const int32_t* mult;
   const uint8_t* table;   // kPhase: [2][n_phases][period]
   int n_phases, period;
@@ -68,13 +70,13 @@ struct ImageJob {
 // ---- convolutions on tensor cores ---------------------------------------------------------------------------------
 // One convolution of any shape, input and output in planes. A block makes kTile x kTile pixels of up to 64 channels.
 struct ConvJob {
-  ImageView in;         // u8 or i8
+  ImageView in;         // u8 or i8; with kernel 1 and at most 2 tiles also i16
   ImageView add;        // data null: none
   ImageView out;
   int kernel, stride;   // 1 or 3; 1 or 2
   int n_tiles;          // of 16 output channels a block: 1, 2 or 4
   int chunk_planes;     // input planes that lie in shared memory at a time
-  const void* weight;   // pack_conv
+  const void* weight;   // pack_conv, for i16 pack_wide
   const int32_t* bias;  // [output channels rounded up to 16 * n_tiles], zeros behind the last
   const int32_t* mult;  // the same
 };
