@@ -243,6 +243,31 @@ def test_a_run_stops_at_its_budget_goes_on_and_repeats_exactly(folder, tmp_path)
     assert model.codec == "jpeg"
 
 
+def test_a_stage_of_minutes_decays_its_learning_rate_by_the_clock(folder, tmp_path):
+    """The rate follows the time that the stage itself has taken, also over a restart."""
+    only = CONFIG.split("[[stage]]")[0] + '[[stage]]\ntrain = "rec"\nscale = 1\nminutes = 0.1\nlr = 1e-3\n'
+    (tmp_path / "timed.toml").write_text(only)
+
+    def run(**options):
+        log = []
+        training.main(
+            tmp_path / "timed.toml", data=folder, out=tmp_path, device="cpu", threads=1, progress=log.append, **options
+        )
+        return [r for r in log if "lr" in r], torch.load(tmp_path / "checkpoint_scale1.pt", weights_only=True)
+
+    run(budget_minutes=0)
+    log, state = run(budget_minutes=0.05)
+    before = state["seconds"]
+    assert (state["stage"], state["step"] > 1, 0 < before < 6) == (0, True, True)
+    log, state = run()
+    assert (state["stage"], state["step"], state["seconds"]) == (1, 0, 0)
+    assert before < log[0]["seconds"] <= log[-1]["seconds"] < 7
+    for record in log:
+        assert record["lr"] == pytest.approx(training.learning_rate({"lr": 1e-3}, record["seconds"] / 6), abs=5e-5)
+    assert training.learning_rate({"lr": 1.0}, 0.02) > 0.99
+    assert training.learning_rate({"lr": 1.0}, 1.0) == pytest.approx(0.01)
+
+
 def test_a_run_starts_from_the_float_weights_of_another(folder, tmp_path):
     first = training.main(folder / "tiny.toml", data=folder, out=tmp_path / "a", device="cpu", threads=1)
     nothing = tmp_path / "nothing.toml"
@@ -335,7 +360,10 @@ def test_an_empty_data_folder_is_a_clear_error(tmp_path):
         (("seed = 5", ""), "seed must be int, got None"),
         (("crop = 32", "crop = '32'"), "data.crop must be int, got '32'"),
         (("share_grey = 0.3", ""), "codec.share_grey must be int or float"),
-        (("steps = 2", ""), "stage.steps must be int"),
+        (("steps = 2", ""), "a stage must have either steps or minutes, got ['lr', 'scale', 'train']"),
+        (("steps = 2", "steps = 2\nminutes = 1"), "a stage must have either steps or minutes"),
+        (("steps = 2", "steps = 2.5"), "stage.steps must be int, got 2.5"),
+        (("steps = 2", "minutes = '1'"), "stage.minutes must be int or float, got '1'"),
         (('train = "com"', 'train = "both"'), "stage must train rec, com or joint"),
         (("scale = 2", "scale = 3"), "at scale 3"),
         (("steps = 2", "steps = 2\nloss = 'mean'"), "stage.loss must be log or squares, got 'mean'"),
