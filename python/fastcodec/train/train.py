@@ -154,6 +154,7 @@ def open_samples(run: Run, stage: dict[str, Any]) -> Samples:
         d["crop"],
         d["batch"],
         c["reuse"],
+        c.get("cut", 1),
     )
 
     def compact(image: Tensor, qualities: list[int]) -> Tensor:
@@ -486,7 +487,8 @@ def main(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(loaded, indent=1))
-    photos = Photos(data, device=str(place), hold_out=loaded["data"]["hold_out"], min_size=loaded["data"]["crop"])
+    side = loaded["data"]["crop"] * loaded["codec"].get("cut", 1)
+    photos = Photos(data, device=str(place), hold_out=loaded["data"]["hold_out"], min_size=side)
     ready: dict[str, nn.Module] = {}
     for scale in sorted({s["scale"] for s in loaded["stage"]}):
         nets = {k: n.to(place) for k, n in make_networks(loaded, scale).items()}
