@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install '
 
 import safetensors.torch  # noqa: E402
 from fastcodec import packed_model  # noqa: E402
-from fastcodec.train import distil, export, losses, networks, resample  # noqa: E402
+from fastcodec.train import distil, export, losses, networks, resample, weights  # noqa: E402
 from fastcodec.train import train as training  # noqa: E402
 
 CONFIG = """
@@ -287,6 +287,31 @@ def test_a_run_starts_from_the_float_weights_of_another(folder, tmp_path):
         training.main(wider, out=tmp_path / "c", **options)
 
 
+def test_weights_fit_a_codec_with_another_grid_or_other_levels():
+    def network(levels, period):
+        return networks.make_rec("fast", scale=1, levels=levels, period=period, width=8, blocks=1)
+
+    torch.manual_seed(3)
+    grid = random_network("fast rec", 1)
+    plain = networks.make_rec("fast", scale=1, levels=3, period=0, width=12, blocks=2)
+    plain.load_state_dict(weights.fitted(grid.state_dict(), plain.state_dict()))
+    back = networks.make_rec("fast", scale=1, levels=3, period=16, width=12, blocks=2)
+    back.load_state_dict(weights.fitted(plain.state_dict(), back.state_dict()))
+    x = torch.rand(3, 3, 32, 32)
+    with torch.no_grad():
+        head, level = grid.trunk.head, torch.arange(3)
+        inputs = torch.rand(3, head.weight.shape[1], 8, 8)
+        inputs[:, -4:] = 0.5
+        expected = head(inputs, level)
+        torch.testing.assert_close(plain.trunk.head(inputs[:, :-4], level), expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(back(x, level), plain(x, level), atol=2e-3, rtol=1e-2)
+    few, many = network(3, 8), network(5, 8)
+    with torch.no_grad():
+        few.trunk.head.level_bias.normal_()
+    many.load_state_dict(weights.fitted(few.state_dict(), many.state_dict()))
+    assert torch.equal(many.trunk.head.level_bias, few.trunk.head.level_bias[[0, 0, 1, 2, 2]])
+
+
 def test_each_scale_trains_by_itself(folder, tmp_path):
     for scale in (1, 2):
         path = training.main(folder / "tiny.toml", data=folder, out=tmp_path, scales=(scale,), device="cpu", threads=1)
@@ -347,6 +372,30 @@ def test_bicubic_down_then_up_keeps_a_slope():
     assert (back - ramp)[..., 8:-8].abs().max() < 1 / 255
     odd = resample.bicubic_down2(ramp[..., :15, :63])
     assert odd.shape == (1, 1, 8, 32)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_samples_that_are_cut_belong_together_and_repeat(folder, scale):
+    """Parts of one coded square: each is near its own photograph, and a later run draws the same."""
+    photos = training.Photos(folder, hold_out=3, min_size=96)
+    sampling = training.Sampling("jpeg", (90, 95), False, 1.0, 0.0, 32, 4, 2, 3)
+
+    def batches():
+        reduce = (lambda image, _: image) if scale == 1 else (lambda image, _: resample.bicubic_down2(image))
+        samples = training.Samples(photos, sampling, reduce, 1, 1)
+        found = [samples.batch(step) for step in range(12)]
+        samples.close()
+        return found, len(samples.recent)
+
+    (first, kept), (second, _) = batches(), batches()
+    assert 4 * 9 + 9 <= kept <= 4 * 9 + 5 * 9
+    for (x, y, q), (again, _, _) in zip(first, second, strict=True):
+        assert x.shape == (4, 3, 32 // scale, 32 // scale)
+        assert y.shape == (4, 3, 32, 32)
+        assert len(q) == 4
+        assert torch.equal(x, again)
+        small = y if scale == 1 else resample.bicubic_down2(y)
+        assert ((x - small)[..., 2:-2, 2:-2] ** 2).mean() < 0.002
 
 
 def test_an_empty_data_folder_is_a_clear_error(tmp_path):

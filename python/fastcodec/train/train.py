@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 import torch.nn as nn
 from torch import Tensor
@@ -45,6 +44,7 @@ from .export import export
 from .layers import Conv
 from .losses import codec_stand_in, reconstruction_loss, squared_loss
 from .resample import bicubic_down2
+from .weights import load_weights, save_weights
 
 CHECKPOINT_SECONDS = 120.0
 
@@ -377,33 +377,6 @@ def restore(run: Run) -> bool:
     return True
 
 
-def save_weights(nets: dict[str, nn.Module], path: Path) -> None:
-    """Write the float weights of networks to one safetensors file, for `load_weights`."""
-    path.parent.mkdir(exist_ok=True)
-    tensors = {
-        f"{name}.{key}": t.contiguous().cpu() for name, net in nets.items() for key, t in net.state_dict().items()
-    }
-    path.write_bytes(safetensors.torch.save(tensors))
-
-
-def load_weights(nets: dict[str, nn.Module], path: str | Path) -> list[str]:
-    """Start networks from the float weights that an earlier run wrote; networks not in the file are left alone.
-
-    Returns the names of those that were in it. Raises ValueError when the file's networks have another shape.
-    """
-    tensors = safetensors.torch.load(Path(path).read_bytes())
-    found = []
-    for name, net in nets.items():
-        own = {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
-        try:
-            if own:
-                net.load_state_dict(own)
-                found.append(name)
-        except RuntimeError as error:
-            raise ValueError(f"init: {name} in {path} does not fit the config's networks: {error}") from error
-    return found
-
-
 def give_teacher(run: Run) -> None:
     """The teacher of [distil], and its ComCNN as the start of ours where the section says so."""
     section = run.config["distil"]
@@ -458,7 +431,8 @@ def main(
         out: run folder: checkpoints, log_scale*.jsonl, config.json, the packed model, and float/, its float weights.
         budget_minutes: stop in good order after this time; start again to go on.
         resume: go on from the folder's checkpoints; False starts anew.
-        init: float weights of an earlier run to start from; a checkpoint in the run folder comes before them.
+        init: float weights of an earlier run to start from, of this codec or another; a checkpoint in the run folder
+            comes before them.
         scales: which of the config's scales to train now; the export holds all that have a
             checkpoint (codec range has no scales).
         progress: called with each log record (a dict).
