@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install '
 
 import safetensors.torch  # noqa: E402
 from fastcodec import packed_model  # noqa: E402
-from fastcodec.train import distil, export, losses, networks, resample  # noqa: E402
+from fastcodec.train import distil, export, losses, networks, resample, weights  # noqa: E402
 from fastcodec.train import train as training  # noqa: E402
 
 CONFIG = """
@@ -243,6 +243,31 @@ def test_a_run_stops_at_its_budget_goes_on_and_repeats_exactly(folder, tmp_path)
     assert model.codec == "jpeg"
 
 
+def test_a_stage_of_minutes_decays_its_learning_rate_by_the_clock(folder, tmp_path):
+    """The rate follows the time that the stage itself has taken, also over a restart."""
+    only = CONFIG.split("[[stage]]")[0] + '[[stage]]\ntrain = "rec"\nscale = 1\nminutes = 0.1\nlr = 1e-3\n'
+    (tmp_path / "timed.toml").write_text(only)
+
+    def run(**options):
+        log = []
+        training.main(
+            tmp_path / "timed.toml", data=folder, out=tmp_path, device="cpu", threads=1, progress=log.append, **options
+        )
+        return [r for r in log if "lr" in r], torch.load(tmp_path / "checkpoint_scale1.pt", weights_only=True)
+
+    run(budget_minutes=0)
+    log, state = run(budget_minutes=0.05)
+    before = state["seconds"]
+    assert (state["stage"], state["step"] > 1, 0 < before < 6) == (0, True, True)
+    log, state = run()
+    assert (state["stage"], state["step"], state["seconds"]) == (1, 0, 0)
+    assert before < log[0]["seconds"] <= log[-1]["seconds"] < 7
+    for record in log:
+        assert record["lr"] == pytest.approx(training.learning_rate({"lr": 1e-3}, record["seconds"] / 6), abs=5e-5)
+    assert training.learning_rate({"lr": 1.0}, 0.02) > 0.99
+    assert training.learning_rate({"lr": 1.0}, 1.0) == pytest.approx(0.01)
+
+
 def test_a_run_starts_from_the_float_weights_of_another(folder, tmp_path):
     first = training.main(folder / "tiny.toml", data=folder, out=tmp_path / "a", device="cpu", threads=1)
     nothing = tmp_path / "nothing.toml"
@@ -260,6 +285,31 @@ def test_a_run_starts_from_the_float_weights_of_another(folder, tmp_path):
     wider.write_text(CONFIG.replace("width = 8", "width = 9"))
     with pytest.raises(ValueError, match="init: rec1"):
         training.main(wider, out=tmp_path / "c", **options)
+
+
+def test_weights_fit_a_codec_with_another_grid_or_other_levels():
+    def network(levels, period):
+        return networks.make_rec("fast", scale=1, levels=levels, period=period, width=8, blocks=1)
+
+    torch.manual_seed(3)
+    grid = random_network("fast rec", 1)
+    plain = networks.make_rec("fast", scale=1, levels=3, period=0, width=12, blocks=2)
+    plain.load_state_dict(weights.fitted(grid.state_dict(), plain.state_dict()))
+    back = networks.make_rec("fast", scale=1, levels=3, period=16, width=12, blocks=2)
+    back.load_state_dict(weights.fitted(plain.state_dict(), back.state_dict()))
+    x = torch.rand(3, 3, 32, 32)
+    with torch.no_grad():
+        head, level = grid.trunk.head, torch.arange(3)
+        inputs = torch.rand(3, head.weight.shape[1], 8, 8)
+        inputs[:, -4:] = 0.5
+        expected = head(inputs, level)
+        torch.testing.assert_close(plain.trunk.head(inputs[:, :-4], level), expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(back(x, level), plain(x, level), atol=2e-3, rtol=1e-2)
+    few, many = network(3, 8), network(5, 8)
+    with torch.no_grad():
+        few.trunk.head.level_bias.normal_()
+    many.load_state_dict(weights.fitted(few.state_dict(), many.state_dict()))
+    assert torch.equal(many.trunk.head.level_bias, few.trunk.head.level_bias[[0, 0, 1, 2, 2]])
 
 
 def test_each_scale_trains_by_itself(folder, tmp_path):
@@ -324,6 +374,30 @@ def test_bicubic_down_then_up_keeps_a_slope():
     assert odd.shape == (1, 1, 8, 32)
 
 
+@pytest.mark.parametrize("scale", [1, 2])
+def test_samples_that_are_cut_belong_together_and_repeat(folder, scale):
+    """Parts of one coded square: each is near its own photograph, and a later run draws the same."""
+    photos = training.Photos(folder, hold_out=3, min_size=96)
+    sampling = training.Sampling("jpeg", (90, 95), False, 1.0, 0.0, 32, 4, 2, 3)
+
+    def batches():
+        reduce = (lambda image, _: image) if scale == 1 else (lambda image, _: resample.bicubic_down2(image))
+        samples = training.Samples(photos, sampling, reduce, 1, 1)
+        found = [samples.batch(step) for step in range(12)]
+        samples.close()
+        return found, len(samples.recent)
+
+    (first, kept), (second, _) = batches(), batches()
+    assert 4 * 9 + 9 <= kept <= 4 * 9 + 5 * 9
+    for (x, y, q), (again, _, _) in zip(first, second, strict=True):
+        assert x.shape == (4, 3, 32 // scale, 32 // scale)
+        assert y.shape == (4, 3, 32, 32)
+        assert len(q) == 4
+        assert torch.equal(x, again)
+        small = y if scale == 1 else resample.bicubic_down2(y)
+        assert ((x - small)[..., 2:-2, 2:-2] ** 2).mean() < 0.002
+
+
 def test_an_empty_data_folder_is_a_clear_error(tmp_path):
     with pytest.raises(ValueError, match="photographs"):
         training.Photos(tmp_path)
@@ -335,7 +409,10 @@ def test_an_empty_data_folder_is_a_clear_error(tmp_path):
         (("seed = 5", ""), "seed must be int, got None"),
         (("crop = 32", "crop = '32'"), "data.crop must be int, got '32'"),
         (("share_grey = 0.3", ""), "codec.share_grey must be int or float"),
-        (("steps = 2", ""), "stage.steps must be int"),
+        (("steps = 2", ""), "a stage must have either steps or minutes, got ['lr', 'scale', 'train']"),
+        (("steps = 2", "steps = 2\nminutes = 1"), "a stage must have either steps or minutes"),
+        (("steps = 2", "steps = 2.5"), "stage.steps must be int, got 2.5"),
+        (("steps = 2", "minutes = '1'"), "stage.minutes must be int or float, got '1'"),
         (('train = "com"', 'train = "both"'), "stage must train rec, com or joint"),
         (("scale = 2", "scale = 3"), "at scale 3"),
         (("steps = 2", "steps = 2\nloss = 'mean'"), "stage.loss must be log or squares, got 'mean'"),

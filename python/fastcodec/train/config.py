@@ -29,7 +29,7 @@ _KEYS: _Kinds = {
         "reuse": int,
     },
     "networks": {"variant": str},
-    "stage": {"train": str, "scale": int, "steps": int, "lr": (int, float)},
+    "stage": {"train": str, "scale": int, "lr": (int, float)},
     "distil": {"teacher": str, "config": str, "output": (int, float), "features": (int, float)},
 }
 
@@ -44,6 +44,14 @@ def _check_section(kinds: _Kinds, section: str, values: Any) -> None:
             raise ValueError(f"training config: {name} must be {wanted}, got {found!r}")
 
 
+def _check_stage(kinds: _Kinds, stage: Any) -> None:
+    """Raises ValueError when a stage lacks a key or says not exactly one of how many steps or minutes it lasts."""
+    _check_section(kinds, "stage", stage)
+    if ("steps" in stage) == ("minutes" in stage):
+        raise ValueError(f"training config: a stage must have either steps or minutes, got {sorted(stage)}")
+    _check_section({"stage": {"steps": int} if "steps" in stage else {"minutes": (int, float)}}, "stage", stage)
+
+
 def check_config(config: dict[str, Any]) -> None:
     """Raises ValueError that names the first key that is missing or of a wrong kind."""
     _check_section(_KEYS, "", config)
@@ -54,7 +62,7 @@ def check_config(config: dict[str, Any]) -> None:
         if not 0 <= config["distil"]["output"] <= 1 or config["distil"]["features"] < 0:
             raise ValueError("training config: distil.output must be 0 to 1 and distil.features at least 0")
     for stage in config["stage"]:
-        _check_section(_KEYS, "stage", stage)
+        _check_stage(_KEYS, stage)
         if stage.get("loss", "log") not in ("log", "squares"):
             raise ValueError(f"training config: stage.loss must be log or squares, got {stage['loss']!r}")
         if stage["train"] not in ("rec", "com", "joint") or stage["scale"] not in (1, 2):
@@ -76,9 +84,7 @@ def check_range_config(config: dict[str, Any]) -> None:
     _check_section(_RANGE_KEYS, "", config)
     _check_section(_RANGE_KEYS, "data", config["data"])
     for stage in config["stage"]:
-        _check_section(_RANGE_KEYS, "stage", stage)
-        if ("steps" in stage) == ("minutes" in stage):
-            raise ValueError(f"training config: a stage must have either steps or minutes, got {sorted(stage)}")
+        _check_stage(_RANGE_KEYS, stage)
     if config["data"]["crop"] % 64:
         raise ValueError(f"training config: data.crop must be a multiple of 64, got {config['data']['crop']}")
 

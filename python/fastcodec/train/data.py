@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from ..codecs import by_name
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp"}
+BATCHES_AHEAD = 4  # so that a slow sample does not hold up a step
 
 
 class Photos:
@@ -115,6 +117,7 @@ class Sampling:
     crop: int
     batch: int
     reuse: int
+    cut: int = 1
 
     def quality(self, rng: random.Random) -> int:
         low, high = self.qualities
@@ -131,7 +134,10 @@ class Samples:
     """Batches of (decoded compact image, photograph, quality) from the real codec.
 
     A step makes batch / reuse new samples and draws the rest from the recent ones: slow codecs
-    get reuse > 1. The next batch is made in the background while the caller trains.
+    get reuse > 1. With cut > 1 a square of cut x cut crops goes through the codec as one image and is cut up
+    afterwards: a codec divides its bits between the parts of an image, so small images alone would mislead. Batches
+    then come from the recent samples, to which a step adds batch / reuse on average.
+    The next batches are made in the background while the caller trains.
     """
 
     def __init__(self, photos: Photos, sampling: Sampling, compact: Compact, seed: int, workers: int) -> None:
@@ -139,11 +145,14 @@ class Samples:
         self.recent: list[Sample] = []
         self.pool = ThreadPoolExecutor(max(1, workers))
         self.ahead = ThreadPoolExecutor(1)
-        self.pending: tuple[int, object] | None = None
+        self.pending: deque[tuple[int, Future[tuple[Tensor, Tensor, list[int]]]]] = deque()
 
     def fresh(self, rng: random.Random, count: int) -> list[Sample]:
+        """cut x cut samples of each of `count` squares."""
+        if count == 0:
+            return []
         s = self.sampling
-        crops = [self.photos.crop(rng, s.crop) for _ in range(count)]
+        crops = [self.photos.crop(rng, s.crop * s.cut) for _ in range(count)]
         qualities = [s.quality(rng) for _ in crops]
         modes = [("4:4:4" if rng.random() < s.share_444 else "4:2:0", rng.random() < s.share_grey) for _ in crops]
         crops = [_grey(c) if grey else c for c, (_, grey) in zip(crops, modes, strict=True)]
@@ -154,34 +163,50 @@ class Samples:
             for p, q, (m, g) in zip(compact, qualities, modes, strict=True)
         ]
         device = self.photos.flat.device
-        return [
+        squares = [
             (torch.from_numpy(np.array(j.result()[0])).to(device), c, q)
             for j, c, q in zip(jobs, crops, qualities, strict=True)
+        ]
+        return [
+            (d, c, q)
+            for decoded, crop, q in squares
+            for d, c in zip(_cut(decoded, s.cut), _cut(crop, s.cut), strict=True)
         ]
 
     def make(self, step: int) -> tuple[Tensor, Tensor, list[int]]:
         rng = random.Random(f"{self.seed}/{step}")
         s = self.sampling
-        count = s.batch if not self.recent else max(1, s.batch // s.reuse)
-        samples = self.fresh(rng, count)
-        if s.reuse > 1:
-            limit = 64 * s.batch
-            self.recent = (self.recent + samples)[-limit:]
-            samples += rng.choices(self.recent, k=s.batch - len(samples))
+        limit = 64 * s.batch
+        if s.cut > 1:
+            squares = s.batch / (s.reuse * s.cut**2)
+            count = int((step + 1) * squares) - int(step * squares) if self.recent else s.batch
+            self.recent = (self.recent + self.fresh(rng, count))[-limit:]
+            samples = rng.choices(self.recent, k=s.batch)
+        else:
+            samples = self.fresh(rng, s.batch if not self.recent else max(1, s.batch // s.reuse))
+            if s.reuse > 1:
+                self.recent = (self.recent + samples)[-limit:]
+                samples += rng.choices(self.recent, k=s.batch - len(samples))
         decoded, photographs, qualities = zip(*samples, strict=True)
         return to_real(list(decoded)), to_real(list(photographs)), list(qualities)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, list[int]]:
         """Decoded compact [N,3,h,w], photographs [N,3,H,W] (both 0..1), qualities."""
-        if self.pending is None or self.pending[0] != step:
-            self.pending = (step, self.ahead.submit(self.make, step))
-        result = self.pending[1].result()  # type: ignore[attr-defined]
-        self.pending = (step + 1, self.ahead.submit(self.make, step + 1))
-        return result  # type: ignore[no-any-return]
+        if not self.pending or self.pending[0][0] != step:
+            self.pending = deque([(step, self.ahead.submit(self.make, step))])
+        while len(self.pending) <= BATCHES_AHEAD:
+            later = self.pending[-1][0] + 1
+            self.pending.append((later, self.ahead.submit(self.make, later)))
+        return self.pending.popleft()[1].result()
 
     def close(self) -> None:
         for pool in (self.ahead, self.pool):
             pool.shutdown(cancel_futures=True)
+
+
+def _cut(square: Tensor, cut: int) -> list[Tensor]:
+    """[H, W, C] -> its cut x cut parts, row by row."""
+    return [part for row in square.chunk(cut) for part in row.chunk(cut, dim=1)]
 
 
 def _grey(crop: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ network (quantisation-aware training). For ablations, keys of a stage: ``rate`` 
 "com" and "joint" (1; the paper has none: 0), ``loss = "squares"`` is the paper's plain squared error
 (default: "log"). A section [distil] gives RecCNN a teacher: see distil.py.
 
+A stage lasts ``steps``, or ``minutes`` of its own wall-clock time; its learning rate follows either.
+
 A run is one config file and one folder. The networks of scale 1 and of scale 2 do not depend on each
 other: each scale has its own stages and checkpoint, and two processes may train them side by side.
 A run that is started again goes on from its checkpoints.
@@ -29,7 +31,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 import torch.nn as nn
 from torch import Tensor
@@ -43,6 +44,7 @@ from .export import export
 from .layers import Conv
 from .losses import codec_stand_in, reconstruction_loss, squared_loss
 from .resample import bicubic_down2
+from .weights import load_weights, save_weights
 
 CHECKPOINT_SECONDS = 120.0
 
@@ -63,6 +65,7 @@ class Run:
     nets: dict[str, nn.Module]
     stage: int = 0
     step: int = 0
+    seconds: float = 0.0  # in this stage
     resume_state: dict[str, Any] = field(default_factory=dict)
     teacher: Teacher | None = None
 
@@ -151,6 +154,7 @@ def open_samples(run: Run, stage: dict[str, Any]) -> Samples:
         d["crop"],
         d["batch"],
         c["reuse"],
+        c.get("cut", 1),
     )
 
     def compact(image: Tensor, qualities: list[int]) -> Tensor:
@@ -215,9 +219,14 @@ def rate_distortion_slopes(run: Run, stage: dict[str, Any]) -> dict[str, Tensor]
     return {"error": (d / n).float(), "slope": slope.clamp_min(1e-8).float(), "w": (bits / units).float()}
 
 
-def learning_rate(stage: dict[str, Any], step: int) -> float:
-    """Linear warm-up over the first 2 %, cosine to 1 % of the peak."""
-    p: float = step / stage["steps"]
+def share_done(run: Run, stage: dict[str, Any]) -> float:
+    """How much of a stage is done, 1 at its end."""
+    done, whole = (run.step, stage["steps"]) if "steps" in stage else (run.seconds / 60, stage["minutes"])
+    return done / whole if whole else 1.0
+
+
+def learning_rate(stage: dict[str, Any], p: float) -> float:
+    """At share p of a stage: linear warm-up over the first 2 %, cosine to 1 % of the peak."""
     peak: float = stage["lr"]
     return peak * min(1.0, (p + 1e-4) / 0.02) * (0.01 + 0.99 * (1 + math.cos(math.pi * p)) / 2)
 
@@ -272,7 +281,7 @@ def train_com_step(run: Run, stage: dict[str, Any], samples: Samples, curve: dic
 
 
 def run_stage(run: Run, stage: dict[str, Any], deadline: float, log: Any) -> bool:
-    """Train one stage until its steps are done (True) or the deadline (False)."""
+    """Train one stage to its end (True) or to the deadline (False); then the networks have the averaged weights."""
     which = stage["train"]
     scale = stage["scale"]
     names = {"rec": [f"rec{scale}"], "com": [f"com{scale}"], "joint": [f"com{scale}", f"rec{scale}"]}[which]
@@ -295,10 +304,10 @@ def run_stage(run: Run, stage: dict[str, Any], deadline: float, log: Any) -> boo
     curve = rate_distortion_slopes(run, {**stage, "quantised": False})
     curve = {k: v.to(run.device) for k, v in curve.items()}
     log({"stage": run.stage, "psnr_by_level": [round(-10 * math.log10(e), 3) for e in curve["error"].tolist()]})
-    smooth, saved, started = 0.0, time.monotonic(), time.monotonic()
-    while run.step < stage["steps"]:
+    smooth, saved, started = 0.0, time.monotonic(), time.monotonic() - run.seconds
+    while (progress := share_done(run, stage)) < 1:
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(stage, run.step)
+            group["lr"] = learning_rate(stage, progress)
         if which == "rec":
             loss = train_rec_step(run, stage, samples, 0.05 * curve["error"])
         else:
@@ -313,7 +322,7 @@ def run_stage(run: Run, stage: dict[str, Any], deadline: float, log: Any) -> boo
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(params, 1.0)
         optimiser.step()
-        run.step += 1
+        run.step, run.seconds = run.step + 1, time.monotonic() - started
         decay = min(0.999, run.step / (run.step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(average, [p.detach() for p in params], 1 - decay)
@@ -323,29 +332,29 @@ def run_stage(run: Run, stage: dict[str, Any], deadline: float, log: Any) -> boo
                 {
                     "stage": run.stage,
                     "step": run.step,
-                    "of": stage["steps"],
+                    "of": stage.get("steps"),
                     "loss": round(smooth, 5),
                     "lr": optimiser.param_groups[0]["lr"],
-                    "seconds": round(time.monotonic() - started, 1),
+                    "seconds": round(run.seconds, 1),
                 }
             )
         now = time.monotonic()
         if now - saved > CHECKPOINT_SECONDS or now > deadline:
             save(run, {"optimiser": optimiser.state_dict(), "average": average})
             saved = now
-        if now > deadline and run.step < stage["steps"]:
-            samples.close()
-            return False
+        if now > deadline:
+            break
     with torch.no_grad():
         for p, a in zip(params, average, strict=True):
             p.copy_(a)
     samples.close()
-    return True
+    return share_done(run, stage) >= 1
 
 
 def save(run: Run, extra: dict[str, Any]) -> None:
     """Write the checkpoint; a crash in between leaves the old one."""
-    state = {"stage": run.stage, "step": run.step, "nets": {k: n.state_dict() for k, n in run.nets.items()}, **extra}
+    state = {"stage": run.stage, "step": run.step, "seconds": run.seconds, **extra}
+    state["nets"] = {name: net.state_dict() for name, net in run.nets.items()}
     if run.teacher is not None and run.teacher.project is not None:
         state["project"] = run.teacher.project.state_dict()
     temporary = run.checkpoint.with_suffix(".tmp")
@@ -362,37 +371,10 @@ def restore(run: Run) -> bool:
         run.nets[name].load_state_dict(weights)
     if run.teacher is not None and run.teacher.project is not None and "project" in state:
         run.teacher.project.load_state_dict(state["project"])
-    run.stage, run.step = state["stage"], state["step"]
+    run.stage, run.step, run.seconds = state["stage"], state["step"], state.get("seconds", 0.0)
     if "optimiser" in state:
         run.resume_state = state
     return True
-
-
-def save_weights(nets: dict[str, nn.Module], path: Path) -> None:
-    """Write the float weights of networks to one safetensors file, for `load_weights`."""
-    path.parent.mkdir(exist_ok=True)
-    tensors = {
-        f"{name}.{key}": t.contiguous().cpu() for name, net in nets.items() for key, t in net.state_dict().items()
-    }
-    path.write_bytes(safetensors.torch.save(tensors))
-
-
-def load_weights(nets: dict[str, nn.Module], path: str | Path) -> list[str]:
-    """Start networks from the float weights that an earlier run wrote; networks not in the file are left alone.
-
-    Returns the names of those that were in it. Raises ValueError when the file's networks have another shape.
-    """
-    tensors = safetensors.torch.load(Path(path).read_bytes())
-    found = []
-    for name, net in nets.items():
-        own = {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
-        try:
-            if own:
-                net.load_state_dict(own)
-                found.append(name)
-        except RuntimeError as error:
-            raise ValueError(f"init: {name} in {path} does not fit the config's networks: {error}") from error
-    return found
 
 
 def give_teacher(run: Run) -> None:
@@ -423,7 +405,7 @@ def train_scale(run: Run, deadline: float, log: Any) -> bool:
     while run.stage < len(run.stages):
         if not run_stage(run, run.stages[run.stage], deadline, log):
             return False
-        run.stage, run.step = run.stage + 1, 0
+        run.stage, run.step, run.seconds = run.stage + 1, 0, 0.0
         save(run, {})
     return True
 
@@ -449,7 +431,8 @@ def main(
         out: run folder: checkpoints, log_scale*.jsonl, config.json, the packed model, and float/, its float weights.
         budget_minutes: stop in good order after this time; start again to go on.
         resume: go on from the folder's checkpoints; False starts anew.
-        init: float weights of an earlier run to start from; a checkpoint in the run folder comes before them.
+        init: float weights of an earlier run to start from, of this codec or another; a checkpoint in the run folder
+            comes before them.
         scales: which of the config's scales to train now; the export holds all that have a
             checkpoint (codec range has no scales).
         progress: called with each log record (a dict).
@@ -478,7 +461,8 @@ def main(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(loaded, indent=1))
-    photos = Photos(data, device=str(place), hold_out=loaded["data"]["hold_out"], min_size=loaded["data"]["crop"])
+    side = loaded["data"]["crop"] * loaded["codec"].get("cut", 1)
+    photos = Photos(data, device=str(place), hold_out=loaded["data"]["hold_out"], min_size=side)
     ready: dict[str, nn.Module] = {}
     for scale in sorted({s["scale"] for s in loaded["stage"]}):
         nets = {k: n.to(place) for k, n in make_networks(loaded, scale).items()}
