@@ -34,6 +34,8 @@ CUOBJDUMP, NVDISASM = (shutil.which(name, path=PATH) for name in ("cuobjdump", "
         # 18 products for each of two layers, of 256 and of 240 columns; 12 of 208
         ("wgmma_ops.cu", "90a", 255, {"pair_kernel": "IGMMA.64x(256|240)x32", "row_pairs_kernel": "IGMMA.64x208x32"}),
         ("conv_ops.cu", "80", 128, {"chain_kernel": "IMMA.16832", "conv_kernel": "IMMA.16832"}),
+        ("conv_ops.cu", "90a", 128, {"chain_kernel": "IMMA.16832", "conv_kernel": "IMMA.16832"}),
+        ("image_ops.cu", "90a", 128, {"image_kernel": "LDG"}),
     ],
 )
 def test_instructions(source: str, arch: str, registers: int, expected: dict[str, str], tmp_path: Path) -> None:
@@ -43,6 +45,7 @@ def test_instructions(source: str, arch: str, registers: int, expected: dict[str
         "-std=c++17",
         "-O3",
         "-Icsrc",
+        "-DFASTCODEC_WGMMA=1",
         f"-gencode=arch=compute_{arch},code=sm_{arch}",
         "-Xptxas",
         "-v",

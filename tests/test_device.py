@@ -247,6 +247,24 @@ def test_paper_network(index: int) -> None:
         np.testing.assert_array_equal(got, program.run(picture, 0, (height, width)))
 
 
+@pytest.mark.parametrize("index", SM_90A)
+@pytest.mark.parametrize("width", [64, 49])
+def test_pairs_that_add(width: int, index: int) -> None:
+    """Each layer of a pair adds nothing, its input, or the second that of the first; over tile and image borders."""
+    b = cases.ProgramBuilder(3, seed=width)
+    x = b.conv("image", width, dtype="i8")
+    for adds in ("in", "before", "", "own"):
+        y = b.conv(x, width, kernel=1)
+        mid = b.conv(y, width, add=y if adds in ("in", "own") else None)
+        x = b.conv(mid, width, add={"before": y, "own": mid}.get(adds))
+    program = Program(b.program(x), b.tensors)
+    assert steps(program, index).count("pair64 x 2") == 4
+    for height, width in [(1, 2), (33, 65)]:
+        picture = cases.image(height, width, seed=height)
+        got = emulate(program, picture, 0, (height, width), index=index)
+        np.testing.assert_array_equal(got, program.run(picture, 0, (height, width)))
+
+
 def test_chains_with_other_adds() -> None:
     """A layer that adds its own input, a chain that must end early, widths below 32."""
     for width, index in ((32, 3), (17, 4), (5, 0), (31, 12)):

@@ -18,11 +18,10 @@ struct Ability {
   int min_channels, max_channels;  // of the widest value
   int min_layers, max_layers;
   bool any_result;  // the last layer may give i8 or i16
-  bool adds;
 };
-constexpr Ability kChain = {FusedKernel::kChain32, 1, 32, 2, 5, true, true};
-constexpr Ability kRowPairs = {FusedKernel::kRowPairs32, 1, 32, 2, 5, false, true};
-constexpr Ability kPair = {FusedKernel::kPair64, 33, 64, 2, 2, false, false};
+constexpr Ability kChain = {FusedKernel::kChain32, 1, 32, 2, 5, true};
+constexpr Ability kRowPairs = {FusedKernel::kRowPairs32, 1, 32, 2, 5, false};
+constexpr Ability kPair = {FusedKernel::kPair64, 33, 64, 2, 2, false};
 
 bool can_fuse(const Op& op) {
   return op.kind == OpKind::kConv && !op.conv.depthwise && op.conv.kernel == 3 && op.conv.stride == 1 && !op.conv.in_signed;
@@ -45,7 +44,7 @@ DeviceStep longest_chain(const std::vector<Op>& ops, int i, const Ability& abili
   while (static_cast<int>(chain.ops.size()) < ability.max_layers) {
     const Op& op = ops[i];
     Add add{};
-    if (!can_fuse(op) || !find_add(ops, chain.ops, i, &add) || (add != Add::kNone && !ability.adds)) break;
+    if (!can_fuse(op) || !find_add(ops, chain.ops, i, &add)) break;
     widest = std::max(widest, op.channels);
     if (widest > ability.max_channels) break;
     chain.ops.push_back(i);

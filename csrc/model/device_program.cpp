@@ -72,7 +72,11 @@ ImageOp image_op(const Op& op) {
   }
 }
 
-int conv_tiles(const Op& op) { return op.channels <= 16 ? 1 : op.channels <= 32 || op.conv.wide ? 2 : 4; }
+// More than 64 channels are many at a low resolution, where more blocks with less each are faster.
+int conv_tiles(const Op& op) {
+  if (op.channels <= 16) return 1;
+  return op.channels <= 32 || op.channels > 64 || op.conv.wide ? 2 : 4;
+}
 int conv_chunk(const Op& op) {
   const int planes = op.conv.kernel == 3 ? 2 : op.conv.wide ? 4 : 8;
   return std::min(planes, cuda::n_planes(op.conv.in_channels));
@@ -276,9 +280,10 @@ void DeviceProgram::launch(const DeviceStep& step, const Layout& layout, const R
     }
     device_.launch_fused(job, stream);
   } else if (is_dense_conv(op)) {
-    device_.launch_conv({in, in2, layout.views[i], op.conv.kernel, op.conv.stride, conv_tiles(op), conv_chunk(op),
-                         tables_[i].weight, bias(i), mult(i)},
-                        stream);
+    ConvJob job{in, in2, layout.views[i], op.conv.kernel, op.conv.stride, conv_tiles(op), conv_chunk(op), 1, tables_[i].weight, bias(i), mult(i)};
+    const bool many = cuda::n_planes(op.conv.in_channels) > job.chunk_planes;
+    if (many && 2 * cuda::conv_shared_bytes(job) <= limits_.shared_bytes) job.n_stages = 2;
+    device_.launch_conv(job, stream);
   } else {
     ImageJob job{};
     job.op = image_op(op);

@@ -29,34 +29,51 @@ FASTCODEC_DEV int conv_parts(const ConvJob& j) { return j.in.type == Dtype::kI16
 
 FASTCODEC_DEV int conv_weight_bytes(const ConvJob& j) { return conv_steps(j.kernel, j.chunk_planes) * j.n_tiles * 512; }
 FASTCODEC_DEV int conv_offset_bytes(const ConvJob& j) { return (conv_steps(j.kernel, j.chunk_planes) * 8 + 15) / 16 * 16; }
-FASTCODEC_DEV size_t conv_shared_bytes(const ConvJob& j) {
-  const size_t planes = static_cast<size_t>(j.chunk_planes) * conv_parts(j);
-  return conv_weight_bytes(j) + conv_offset_bytes(j) + planes * conv_side(j) * conv_side(j) * 16;
+FASTCODEC_DEV int conv_stage_bytes(const ConvJob& j) {
+  return conv_weight_bytes(j) + conv_offset_bytes(j) + j.chunk_planes * conv_parts(j) * conv_side(j) * conv_side(j) * 16;
 }
+FASTCODEC_DEV size_t conv_shared_bytes(const ConvJob& j) { return static_cast<size_t>(j.n_stages) * conv_stage_bytes(j); }
 inline int conv_grid_x(const ConvJob& j) {
   return ((j.out.width + kConvTile - 1) / kConvTile) * ((j.out.height + kConvTile - 1) / kConvTile);
 }
 inline int conv_grid_y(const ConvJob& j) { return (j.out.channels + 16 * j.n_tiles - 1) / (16 * j.n_tiles); }
 
-// Brings the input of `planes` planes from `plane` on, and their weights, to shared memory. A plane of i16 becomes two of 16
-// bytes a pixel, so that all pixels lie alike; the second one follows the first.
-FASTCODEC_BLOCK void conv_load(const ConvJob& j, int x0, int y0, int plane, int planes, const uint8_t* weight, uint32_t to_weight,
-                               int32_t* offsets, uint32_t to_tile) {
-  const int side = conv_side(j), n_pixels = side * side, steps = conv_steps(j.kernel, planes), parts = conv_parts(j);
-  for (int i = dev::thread(); i < steps * j.n_tiles * 32; i += kConvThreads) dev::copy_16(to_weight + i * 16, weight + i * 16);
+// What of the input lies in shared memory at a time: planes from `plane` on, and their weights.
+struct ConvChunk {
+  int plane, planes;
+  const uint8_t* weight;
+};
+FASTCODEC_DEV ConvChunk conv_chunk(const ConvJob& j, int index, int block) {
+  const int all = (j.in.channels + kPlaneChannels - 1) / kPlaneChannels, n = (all + j.chunk_planes - 1) / j.chunk_planes;
+  const int plane = index * j.chunk_planes, left = all - plane;
+  const size_t at = (static_cast<size_t>(block) * n + index) * conv_weight_bytes(j);
+  return {plane, left < j.chunk_planes ? left : j.chunk_planes, static_cast<const uint8_t*>(j.weight) + at};
+}
+
+// Begins to bring a chunk to a stage of shared memory: weights, offsets of the halves of k, pixels from (x0, y0) on. A plane of
+// i16 becomes two of 16 bytes a pixel, so that all pixels lie alike.
+FASTCODEC_BLOCK void conv_load(const ConvJob& j, int x0, int y0, const ConvChunk& chunk, uint8_t* stage) {
+  const int side = conv_side(j), n_pixels = side * side, steps = conv_steps(j.kernel, chunk.planes), parts = conv_parts(j);
+  const uint32_t to_weight = dev::shared_address(stage), to_tile = to_weight + conv_weight_bytes(j) + conv_offset_bytes(j);
+  for (int i = dev::thread(); i < steps * j.n_tiles * 32; i += kConvThreads) dev::copy_16(to_weight + i * 16, chunk.weight + i * 16);
   const int pitch = j.kernel == 1 ? j.stride : 1;  // between loaded pixels
-  for (int i = dev::thread(); i < planes * parts * n_pixels; i += kConvThreads) {
-    const int p = i / n_pixels, at = i % n_pixels;
-    const size_t from = element(j.in, x0 + at % side * pitch, y0 + at / side * pitch, (plane * parts + p) * (kPlaneChannels / parts));
-    dev::copy_16(to_tile + i * 16, static_cast<const uint8_t*>(j.in.data) + from * parts);
+  for (int at = dev::thread(); at < n_pixels; at += kConvThreads) {
+    const size_t first = element(j.in, x0 + at % side * pitch, y0 + at / side * pitch, chunk.plane * kPlaneChannels);
+    const uint8_t* from = static_cast<const uint8_t*>(j.in.data) + first * parts;
+    for (int p = 0; p < chunk.planes; ++p) {
+      const uint32_t to = to_tile + (p * parts * n_pixels + at) * 16;
+      dev::copy_16(to, from);
+      if (parts == 2) dev::copy_16(to + n_pixels * 16, from + 16);
+      from += j.in.plane * parts;
+    }
   }
   dev::commit_copies();
+  auto* offsets = reinterpret_cast<int32_t*>(stage + conv_weight_bytes(j));
   for (int h = dev::thread(); h < 2 * steps; h += kConvThreads) {
-    const int tap = h / planes;
-    const bool real = h < conv_halves(j.kernel, planes);
-    offsets[h] = real ? (h % planes * parts * n_pixels + tap / j.kernel * side + tap % j.kernel) * 16 : 0;
+    const int tap = h / chunk.planes;
+    const bool real = h < conv_halves(j.kernel, chunk.planes);
+    offsets[h] = real ? (h % chunk.planes * parts * n_pixels + tap / j.kernel * side + tap % j.kernel) * 16 : 0;
   }
-  dev::wait_copies<0>();
 }
 
 // The products of 16 * kTiles channels and 2 x 16 pixels, one row at each of `rows`, with what lies in shared memory.
@@ -84,6 +101,7 @@ FASTCODEC_BLOCK void conv_multiply(int32_t (&acc)[kTiles][4][4], const Words4* w
 template <int kTiles>
 FASTCODEC_BLOCK void conv_multiply_wide(int32_t (&high)[kTiles][4][4], int32_t (&low)[kTiles][4][4], const Words4* weights,
                                         const int32_t* offsets, int steps, const uint32_t (&rows)[2]) {
+  FASTCODEC_NO_UNROLL
   for (int s = 0; s < steps; ++s) {
     Words4 a[kTiles];
     FASTCODEC_UNROLL
@@ -119,31 +137,34 @@ FASTCODEC_BLOCK void conv_block(const ConvJob& j) {
   const int out_x = dev::block_x() % tiles_x * kConvTile, out_y = dev::block_x() / tiles_x * kConvTile;
   const int in_x = out_x * j.stride - j.kernel / 2, in_y = out_y * j.stride - j.kernel / 2;
   const int step = conv_step(j), side = conv_side(j), lane = dev::lane(), warp = dev::warp();
-
   uint8_t* memory = dev::shared();
-  auto* offsets = reinterpret_cast<int32_t*>(memory + conv_weight_bytes(j));
-  const uint32_t weights = dev::shared_address(memory), tile = weights + conv_weight_bytes(j) + conv_offset_bytes(j);
+
   // A warp makes two rows of 16 pixels; lanes 0..7 and 8..15 hold the addresses of the first 8 of them for either half of k (of
   // i16: either part of a plane).
-  const int column = (lane >> 4) * 8 + (lane & 7), half = lane >> 3 & 1;
   constexpr bool kWide = kType == Dtype::kI16;
-  const uint32_t row = tile + (2 * warp * step * side + column * step + (kWide ? half * side * side : 0)) * 16;
-  const uint32_t rows[2] = {row, row + step * side * 16};
+  const int column = (lane >> 4) * 8 + (lane & 7), half = lane >> 3 & 1;
+  const int row = (2 * warp * step * side + column * step + (kWide ? half * side * side : 0)) * 16;
 
   const int all_planes = (j.in.channels + kPlaneChannels - 1) / kPlaneChannels;
   const int n_chunks = (all_planes + j.chunk_planes - 1) / j.chunk_planes;
-  const auto* weight = static_cast<const uint8_t*>(j.weight) + static_cast<size_t>(dev::block_y()) * n_chunks * conv_weight_bytes(j);
   int32_t acc[kTiles][4][4] = {}, low[kWide ? kTiles : 1][4][4] = {};
-  for (int plane = 0; plane < all_planes; plane += j.chunk_planes) {
-    const int left = all_planes - plane, planes = left < j.chunk_planes ? left : j.chunk_planes;
-    if (plane > 0) dev::sync_block();  // all have read what was there
-    conv_load(j, in_x, in_y, plane, planes, weight, weights, offsets, tile);
-    weight += conv_weight_bytes(j);
+  int loaded = 0;
+  for (int index = 0; index < n_chunks; ++index) {
+    for (; loaded < n_chunks && loaded < index + j.n_stages; ++loaded) {
+      conv_load(j, in_x, in_y, conv_chunk(j, loaded, dev::block_y()), memory + (loaded & (j.n_stages - 1)) * conv_stage_bytes(j));
+    }
+    if (loaded == index + 2) dev::wait_copies<1>();
+    else dev::wait_copies<0>();
     dev::sync_block();
-    const auto* a_words = reinterpret_cast<const Words4*>(memory) + lane;
-    const int steps = conv_steps(j.kernel, planes);
+    uint8_t* stage = memory + (index & (j.n_stages - 1)) * conv_stage_bytes(j);
+    const auto* a_words = reinterpret_cast<const Words4*>(stage) + lane;
+    const auto* offsets = reinterpret_cast<const int32_t*>(stage + conv_weight_bytes(j));
+    const uint32_t first = dev::shared_address(stage) + conv_weight_bytes(j) + conv_offset_bytes(j) + row;
+    const uint32_t rows[2] = {first, first + step * side * 16};
+    const int left = all_planes - index * j.chunk_planes, steps = conv_steps(j.kernel, left < j.chunk_planes ? left : j.chunk_planes);
     if constexpr (kWide) conv_multiply_wide<kTiles>(acc, low, a_words, offsets, steps, rows);
     else conv_multiply<kTiles, kType == Dtype::kI8>(acc, a_words, offsets, steps, rows, half);
+    dev::sync_block();  // all have read what the next chunk replaces
   }
   if constexpr (kWide) {
     FASTCODEC_UNROLL

@@ -11,10 +11,12 @@
 #define FASTCODEC_DEV __host__ __device__ __forceinline__  // bodies of one thread
 #define FASTCODEC_BLOCK __device__ __forceinline__         // bodies that need the other threads of their block
 #define FASTCODEC_UNROLL _Pragma("unroll")
+#define FASTCODEC_NO_UNROLL _Pragma("unroll 1")  // where it would take too many registers
 #else
 #define FASTCODEC_DEV inline
 #define FASTCODEC_BLOCK inline
 #define FASTCODEC_UNROLL
+#define FASTCODEC_NO_UNROLL
 #endif
 
 namespace fastcodec::dev {

@@ -66,7 +66,7 @@ FASTCODEC_BLOCK void finish_products(int32_t (&d)[kCount]) {
       FASTCODEC_REGISTERS_8(88), FASTCODEC_REGISTERS_8(96)
 #define FASTCODEC_REGISTERS_120 FASTCODEC_REGISTERS_40(0), FASTCODEC_REGISTERS_40(40), FASTCODEC_REGISTERS_40(80)
 #define FASTCODEC_REGISTERS_128 FASTCODEC_REGISTERS_120, FASTCODEC_REGISTERS_8(120)
-#define FASTCODEC_WGMMA(n, predicate, names, operands)                                                       \
+#define FASTCODEC_WGMMA_TEXT(n, predicate, names, operands)                                                       \
   "{\n\t.reg .pred p;\n\tsetp.ne.b32 p, " predicate ", 0;\n\twgmma.mma_async.sync.aligned.m64n" #n           \
   "k32.s32.s8.u8 {" names "}, " operands ", p;\n\t}"
 
@@ -78,11 +78,11 @@ FASTCODEC_BLOCK void multiply_shared(int32_t (&d)[kColumns / 2], uint64_t a, uin
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   const int go_on = accumulate;
   if constexpr (kColumns == 240) {
-    asm volatile(FASTCODEC_WGMMA(240, "%122", FASTCODEC_NAMES_100 FASTCODEC_NAMES_10(10) ", " FASTCODEC_NAMES_10(11), "%120, %121")
+    asm volatile(FASTCODEC_WGMMA_TEXT(240, "%122", FASTCODEC_NAMES_100 FASTCODEC_NAMES_10(10) ", " FASTCODEC_NAMES_10(11), "%120, %121")
                  : FASTCODEC_REGISTERS_120
                  : "l"(a), "l"(b), "r"(go_on));
   } else {
-    asm volatile(FASTCODEC_WGMMA(256, "%130",
+    asm volatile(FASTCODEC_WGMMA_TEXT(256, "%130",
                                  FASTCODEC_NAMES_100 FASTCODEC_NAMES_10(10) ", " FASTCODEC_NAMES_10(11) ", " FASTCODEC_NAMES_8(12),
                                  "%128, %129")
                  : FASTCODEC_REGISTERS_128
@@ -96,7 +96,7 @@ FASTCODEC_BLOCK void multiply_registers(int32_t (&d)[kColumns / 2], const uint32
   static_assert(kColumns == 208);
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   const int go_on = accumulate;
-  asm volatile(FASTCODEC_WGMMA(208, "%109", FASTCODEC_NAMES_100 FASTCODEC_NAMES_4(10), "{%104, %105, %106, %107}, %108")
+  asm volatile(FASTCODEC_WGMMA_TEXT(208, "%109", FASTCODEC_NAMES_100 FASTCODEC_NAMES_4(10), "{%104, %105, %106, %107}, %108")
                : FASTCODEC_REGISTERS_104
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(go_on));
 #endif
