@@ -525,7 +525,9 @@ def test_the_switches_of_the_ablations(folder, tmp_path):
     samples.close()
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted(p for p in CONFIGS.glob("*.toml") if "range" not in p.stem), ids=lambda p: p.stem
+)
 def test_the_shipped_configs_fit_their_networks(path):
     config = training.load_config(path.stem)
     assert config["codec"]["levels"] == sorted(set(config["codec"]["levels"]))
