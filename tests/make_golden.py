@@ -34,7 +34,12 @@ GOLDEN = Path(__file__).parent / "golden"
 MODELS = GOLDEN / "models"
 MODEL = MODELS / "jpeg-golden.safetensors"
 RANGE_MODEL = MODELS / "range-golden.safetensors"
-RANGE_SHIPPED = ("range-fast-1",)  # those that are installed get streams
+# Those that are installed get streams.
+RANGE_SHIPPED = ("range-fast-1",)
+WRAPPED_SHIPPED = (
+    *("jpeg-fast-1", "avif-fast-1", "jpeg-fast-2", "avif-fast-2"),
+    *("webp-fast-1", "jpeg2000-fast-1", "heic-fast-1"),
+)
 HASHES = GOLDEN / "hashes.json"
 ERRORS = GOLDEN / "bad" / "errors.json"
 EXIF = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
@@ -74,11 +79,13 @@ def good() -> dict[str, Callable[[], bytes]]:
     rgba = np.dstack([rgb, (grey > 120) * np.uint8(200)])
     on = {"model": MODEL, "networks": "on"}
     shipped = {
-        f"{codec}_fast1_rec{scale}_{kind}.fcd": lambda codec=codec, scale=scale, x=x: encode(
-            x, codec=codec, model=f"{codec}-fast-1", networks="on", scale=scale, quality=45
+        f"{name.replace('-fast-', '_fast')}_rec{scale}_{kind}.fcd": lambda name=name, scale=scale, x=x: encode(
+            x, codec=name.split("-")[0], model=name, networks="on", scale=scale, quality=45
         )
-        for codec in ("jpeg", "avif")
+        for name in WRAPPED_SHIPPED
+        if installed(name)
         for scale in (1, 2)
+        if f"rec{scale}_rgb" in packed_model.by_name(name).programs
         for kind, x in (("rgb", rgb), ("grey", grey))
     }
     encode: Any = fastcodec.encode

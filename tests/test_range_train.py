@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import random
 from pathlib import Path
 
 import numpy as np
@@ -152,13 +154,29 @@ def test_dead_zone_rounds_like_the_encoder() -> None:
         assert (got != want).mean() < 0.06
 
 
-def test_hard_stage_leaves_the_encoder_alone() -> None:
+@pytest.mark.parametrize("mode", [{"hard": True}, {"hard": True, "quantised": True}], ids=["real", "integer"])
+def test_hard_stage_leaves_the_encoder_alone(mode: dict[str, bool], photos: Path) -> None:
     model = fresh_model().train()
-    out = model(torch.rand(1, 3, 64, 64), torch.tensor([90]), hard=True)
-    sum(o.mean() for o in out).backward()
-    grads = {k.split(".")[0] for k, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
-    assert "analysis" not in grads
-    assert {"synthesis", "priors", "hyper_synthesis"} <= grads
+    run = range_train.Run(model, copy.deepcopy(model))
+    before = copy.deepcopy(model.state_dict())
+    data = range_train.Photos(photos, hold_out=2, min_size=64)
+    stage = {"muon": True, **mode}
+    step = range_train.Step(run, range_train.Worker(0, 1, torch.device("cpu")), stage, data, 64, 2)
+    for i in range(3):
+        choice = range_train.Choice.draw(data, random.Random(i), {"crop": 64, "share_grey": 0.5}, 2)
+        step(choice, [1e-3, 1e-3], i)
+    after = model.state_dict()
+    changed = {k for k in after if not torch.equal(after[k], before[k])}
+    assert not {k for k in changed if k.startswith(("analysis", "hyper_analysis", "log_gain"))}
+    assert {"synthesis", "priors", "hyper_synthesis"} <= {k.split(".")[0] for k in changed}
+    # Its symbols are those of before: y, z and the quantiser's steps are.
+    image, level = torch.rand(1, 3, 64, 64), torch.tensor([120])
+    old = fresh_model().train()
+    old.load_state_dict(before)
+    with torch.no_grad():
+        for a, b in zip(model.integer_gains(), old.integer_gains(), strict=True):
+            assert torch.equal(a, b)
+        assert torch.equal(model.analysis(image, level, False), old.analysis(image, level, False))
 
 
 def tiny_config() -> dict:

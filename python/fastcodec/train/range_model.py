@@ -514,35 +514,38 @@ class RangeModel(nn.Module):
 
         Returns: restored image (not clamped), bits of y and of z per image [N]. Symbols are rounded
         (straight-through) where they go on, and noisy where their rate is estimated (Minnen and
-        Singh 2020, arXiv 2007.08739). With `hard` the encoder's networks stay as they are, and the
-        decoder's learn from the very symbols that the encoder will code (soft, then hard: Guo et
-        al. 2021, arXiv 2104.05168). `simulate`: the same in the integers of the packed model.
+        Singh 2020, arXiv 2007.08739). With `hard` they are, for both, the very symbols that the encoder
+        will code; then its networks must not learn (`encoder_parameters`), only the decoder's (soft, then
+        hard: Guo et al. 2021, arXiv 2104.05168). `simulate`: the same in the integers of the packed model.
         """
-        if simulate:
-            return self.simulated(image, level)
         amp = image.dtype == torch.float32 and self.training
+        # Integers of 8 bits are exact in bfloat16 too; results lose a few bits, which training does not mind.
         with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=amp):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not hard):
-                y = self.analysis(image, level, False)
-                z = self.hyper_analysis(y, level, False)
-            sigma_z = rows(self.log_sigma_z(), level)
-            z_hat = round_ste(z)
-            bits_z = gaussian_bits(z_hat if hard else self._noisy(z), sigma_z.expand_as(z))
-            features = self.hyper_synthesis(z_hat, level, False)
-            gain = torch.exp(rows(self.log_gain(), level))
-            if hard:
-                gain = gain.detach()
-            scaled = y * gain
-            first = first_pass(y)
-            mean0, index0 = self.priors[0](features, None, level, False).chunk(2, dim=1)
-            half = (self._symbol(scaled - mean0, index0, hard) + mean0) / gain * first
-            mean1, index1 = self.priors[1](features, half, level, False).chunk(2, dim=1)
-            mean = torch.where(first > 0, mean0, mean1)
-            index = torch.where(first > 0, index0, index1)
-            symbol = self._symbol(scaled - mean, index, hard)
-            bits_y = index_bits(symbol if hard else self._noisy(scaled - mean), index)
-            result = self.synthesis((symbol + mean) / gain, level, False)
+            return self.simulated(image, level) if simulate else self._real(image, level, hard)
+
+    def _real(self, image: Tensor, level: Tensor, hard: bool) -> tuple[Tensor, Tensor, Tensor]:
+        y = self.analysis(image, level, False)
+        z = self.hyper_analysis(y, level, False)
+        sigma_z = rows(self.log_sigma_z(), level)
+        z_hat = round_ste(z)
+        bits_z = gaussian_bits(z_hat if hard else self._noisy(z), sigma_z.expand_as(z))
+        features = self.hyper_synthesis(z_hat, level, False)
+        gain = torch.exp(rows(self.log_gain(), level))
+        scaled = y * gain
+        first = first_pass(y)
+        mean0, index0 = self.priors[0](features, None, level, False).chunk(2, dim=1)
+        half = (self._symbol(scaled - mean0, index0, hard) + mean0) / gain * first
+        mean1, index1 = self.priors[1](features, half, level, False).chunk(2, dim=1)
+        mean = torch.where(first > 0, mean0, mean1)
+        index = torch.where(first > 0, index0, index1)
+        symbol = self._symbol(scaled - mean, index, hard)
+        bits_y = index_bits(symbol if hard else self._noisy(scaled - mean), index)
+        result = self.synthesis((symbol + mean) / gain, level, False)
         return result, bits_y.flatten(1).sum(1), bits_z.flatten(1).sum(1)
+
+    def encoder_parameters(self) -> list[Tensor]:
+        """What only the encoder uses, and the quantiser's steps, which make its symbols what they are."""
+        return [*self.analysis.parameters(), *self.hyper_analysis.parameters(), *self.log_gain.parameters()]
 
     def _symbol(self, v: Tensor, index: Tensor, hard: bool) -> Tensor:
         """Rounded, straight-through; with `hard` as `dead_zone` says."""

@@ -140,9 +140,12 @@ class Step:
         self.run, self.worker, self.photos, self.size = run, worker, photos, size
         self.mode = mode_of(stage)
         self.forward: Any = torch.compile(run.model) if stage.get("compile", False) else run.model
+        for p in run.model.encoder_parameters():
+            p.requires_grad_(not stage.get("hard", False))
         self.params: list[Tensor] = list(run.model.parameters())
         self.averaged: list[Tensor] = list(run.average.parameters())
-        self.optimiser = Optimiser(list(parameter_groups(run.model)), [stage.get("muon", False), False], worker.device)
+        groups = [[p for p in group if p.requires_grad] for group in parameter_groups(run.model)]
+        self.optimiser = Optimiser(groups, [stage.get("muon", False), False], worker.device)
         places = torch.zeros(batch, 3, dtype=torch.int64, device=worker.device)
         level = torch.zeros(batch, dtype=torch.int64, device=worker.device)
         self.choice = Choice(places, torch.zeros(batch, dtype=torch.bool, device=worker.device), level)
