@@ -82,6 +82,14 @@ int conv_chunk(const Op& op) {
   return std::min(planes, cuda::n_planes(op.conv.in_channels));
 }
 
+// As many as there are chunks for and room, if that leaves room for another block.
+int conv_stages(const ConvJob& job, size_t shared_bytes) {
+  const int n_chunks = (cuda::n_planes(job.in.channels) + job.chunk_planes - 1) / job.chunk_planes;
+  const size_t stage = cuda::conv_stage_bytes(job);
+  if (n_chunks >= 4 && 8 * stage <= shared_bytes) return 4;
+  return n_chunks >= 2 && 2 * stage <= shared_bytes ? 2 : 1;
+}
+
 // Finds places for values in one piece of memory, first fit.
 class Places {
  public:
@@ -281,8 +289,7 @@ void DeviceProgram::launch(const DeviceStep& step, const Layout& layout, const R
     device_.launch_fused(job, stream);
   } else if (is_dense_conv(op)) {
     ConvJob job{in, in2, layout.views[i], op.conv.kernel, op.conv.stride, conv_tiles(op), conv_chunk(op), 1, tables_[i].weight, bias(i), mult(i)};
-    const bool many = cuda::n_planes(op.conv.in_channels) > job.chunk_planes;
-    if (many && 2 * cuda::conv_shared_bytes(job) <= limits_.shared_bytes) job.n_stages = 2;
+    job.n_stages = conv_stages(job, limits_.shared_bytes);
     device_.launch_conv(job, stream);
   } else {
     ImageJob job{};

@@ -76,7 +76,7 @@ struct ConvJob {
   int kernel, stride;   // 1 or 3; 1 or 2
   int n_tiles;          // of 16 output channels a block: 1, 2 or 4
   int chunk_planes;     // input planes of a stage of shared memory
-  int n_stages;         // 1 or 2: the next one is brought meanwhile
+  int n_stages;         // 1, 2 or 4: all but one are brought meanwhile
   const void* weight;   // pack_conv, for i16 pack_wide
   const int32_t* bias;  // [output channels rounded up to 16 * n_tiles], zeros behind the last
   const int32_t* mult;  // the same
