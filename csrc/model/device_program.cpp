@@ -193,7 +193,7 @@ void DeviceProgram::upload_weight(const DeviceStep& step, int i) {
   std::vector<int8_t> packed;
   if (op.conv.depthwise) packed = op.weight;
   else if (op.conv.wide) packed = cuda::pack_wide(weights, planes, conv_tiles(op), conv_chunk(op));
-  else if (step.ops.size() == 1) packed = cuda::pack_conv(weights, planes, conv_tiles(op), conv_chunk(op));
+  else if (step.adds.empty()) packed = cuda::pack_conv(weights, planes, conv_tiles(op), conv_chunk(op));
   else if (step.kernel == FusedKernel::kPair64) packed = cuda::pack_pair(weights);
   else if (step.kernel == FusedKernel::kRowPairs32) packed = cuda::pack_row_pairs(weights);
   else packed = cuda::pack_conv(weights, 2, 2, 2);
@@ -274,7 +274,7 @@ void DeviceProgram::launch(const DeviceStep& step, const Layout& layout, const R
   const ImageView in2 = op.in[1] >= 0 ? layout.views[op.in[1]] : none;
   const auto bias = [&](int k) { return level_row(tables_[k].bias, ops[k].bias.size(), ops[k].channels, args.level); };
   const auto mult = [&](int k) { return level_row(tables_[k].mult, ops[k].mult.size(), ops[k].channels, args.level); };
-  if (step.ops.size() > 1) {
+  if (!step.adds.empty()) {
     FusedJob job{};
     job.kernel = step.kernel;
     job.in = in;
@@ -293,7 +293,7 @@ void DeviceProgram::launch(const DeviceStep& step, const Layout& layout, const R
     device_.launch_conv(job, stream);
   } else {
     ImageJob job{};
-    job.op = image_op(op);
+    job.op = step.ops.size() > 1 ? ImageOp::kPixelShuffleTwice : image_op(op);
     job.in = in;
     job.in2 = in2;
     job.out = layout.views[i];
