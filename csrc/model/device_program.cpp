@@ -47,7 +47,12 @@ class Buffer {
 class CurrentDevice {
  public:
   CurrentDevice(const Device& device, int index) : device_(device), previous_(device.use(index)) {}
-  ~CurrentDevice() { device_.use(previous_); }
+  ~CurrentDevice() {
+    try {
+      device_.use(previous_);
+    } catch (...) {  // after a fault every call fails, and what failed first is on its way to the caller
+    }
+  }
   CurrentDevice(const CurrentDevice&) = delete;
   CurrentDevice& operator=(const CurrentDevice&) = delete;
 
