@@ -194,6 +194,26 @@ def test_convolution_of_signed_bytes(channels: int) -> None:
         check(b, y, cases.noise(19, 33, channels, "i16"), 5 * turn + turn)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4, 15, 16, 17, 48])
+def test_pixel_shuffle_twice(channels: int) -> None:
+    """One kernel, with or without a scale after it; not where a value between is read again."""
+    for turn, (dtype, then) in enumerate(itertools.product(TYPES, ["", "u8", "i16"])):
+        b = cases.ProgramBuilder(16 * channels, seed=channels, dtype="i16")
+        y = b.shuffle(b.shuffle(b.scale("image", dtype)))
+        y = b.scale(y, then) if then else y
+        program, picture = Program(b.program(y), b.tensors), cases.noise(3, 4, 16 * channels, "i16", turn)
+        assert "pixel_shuffle + pixel_shuffle" + " + scale" * bool(then) in steps(program, turn)
+        check(b, y, picture, turn)
+        np.testing.assert_array_equal(
+            emulate(program, picture, 0, (9, 15), index=turn), program.run(picture, 0, (9, 15))
+        )
+    b = cases.ProgramBuilder(64, dtype="u8")
+    between = b.shuffle(b.scale("image", "u8"))
+    y = b.conv(b.unshuffle(b.shuffle(between)), 16, add=between)
+    assert "pixel_shuffle" in steps(Program(b.program(y), b.tensors), 0)
+    check(b, y, cases.image(5, 6, 64), 4)
+
+
 def models() -> list[Path]:
     return sorted([*packed_model.MODEL_FOLDER.glob("*.safetensors"), *GOLDEN_MODELS.glob("*.safetensors")])
 

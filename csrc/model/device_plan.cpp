@@ -66,6 +66,21 @@ DeviceStep longest_chain(const std::vector<Op>& ops, int i, const Ability& abili
   return best;
 }
 
+// Two pixel_shuffles of a value that lies in planes, and a scale after them, if nothing else reads what is between.
+std::vector<int> shuffles_at(const std::vector<Op>& ops, int i) {
+  std::vector<int> found{i};
+  const auto only_reader = [&](OpKind kind) {
+    const std::vector<int>& readers = ops[found.back()].readers;
+    return readers.size() == 1 && ops[readers[0]].kind == kind ? readers[0] : -1;
+  };
+  const int second = only_reader(OpKind::kPixelShuffle);
+  if (ops[i].kind != OpKind::kPixelShuffle || ops[ops[i].in[0]].kind == OpKind::kInput || second < 0) return {};
+  found.push_back(second);
+  const int scale = only_reader(OpKind::kScale);
+  if (scale >= 0) found.push_back(scale);
+  return found;
+}
+
 const char* name_of(const Op& op) {
   switch (op.kind) {
     case OpKind::kInput: return "input";
@@ -85,8 +100,12 @@ const char* name_of(const Op& op) {
 }  // namespace
 
 std::string describe(const DeviceStep& step, const Program& program) {
-  if (step.ops.size() == 1) return name_of(program.ops()[step.ops[0]]);
   const char* names[cuda::kFusedKernels] = {"chain32", "row_pairs32", "pair64"};
+  if (step.adds.empty()) {
+    std::string text;
+    for (const int i : step.ops) text += (text.empty() ? "" : " + ") + std::string(name_of(program.ops()[i]));
+    return text;
+  }
   return std::string(names[static_cast<int>(step.kernel)]) + " x " + std::to_string(step.ops.size());
 }
 
@@ -104,6 +123,7 @@ std::vector<DeviceStep> plan_steps(const Program& program, const cuda::DeviceLim
         if (step.ops.empty()) step = longest_chain(ops, i, ability);
       }
     }
+    if (step.ops.empty()) step.ops = shuffles_at(ops, i);
     if (step.ops.empty()) step.ops = {i};
     for (const int k : step.ops) taken[k] = true;
     steps.push_back(std::move(step));

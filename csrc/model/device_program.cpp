@@ -47,7 +47,12 @@ class Buffer {
 class CurrentDevice {
  public:
   CurrentDevice(const Device& device, int index) : device_(device), previous_(device.use(index)) {}
-  ~CurrentDevice() { device_.use(previous_); }
+  ~CurrentDevice() {
+    try {
+      device_.use(previous_);
+    } catch (...) {  // after a fault every call fails, and what failed first is on its way to the caller
+    }
+  }
   CurrentDevice(const CurrentDevice&) = delete;
   CurrentDevice& operator=(const CurrentDevice&) = delete;
 
@@ -80,6 +85,14 @@ int conv_tiles(const Op& op) {
 int conv_chunk(const Op& op) {
   const int planes = op.conv.kernel == 3 ? 2 : op.conv.wide ? 4 : 8;
   return std::min(planes, cuda::n_planes(op.conv.in_channels));
+}
+
+// As many as there are chunks for and room, if that leaves room for another block.
+int conv_stages(const ConvJob& job, size_t shared_bytes) {
+  const int n_chunks = (cuda::n_planes(job.in.channels) + job.chunk_planes - 1) / job.chunk_planes;
+  const size_t stage = cuda::conv_stage_bytes(job);
+  if (n_chunks >= 4 && 8 * stage <= shared_bytes) return 4;
+  return n_chunks >= 2 && 2 * stage <= shared_bytes ? 2 : 1;
 }
 
 // Finds places for values in one piece of memory, first fit.
@@ -185,7 +198,7 @@ void DeviceProgram::upload_weight(const DeviceStep& step, int i) {
   std::vector<int8_t> packed;
   if (op.conv.depthwise) packed = op.weight;
   else if (op.conv.wide) packed = cuda::pack_wide(weights, planes, conv_tiles(op), conv_chunk(op));
-  else if (step.ops.size() == 1) packed = cuda::pack_conv(weights, planes, conv_tiles(op), conv_chunk(op));
+  else if (step.adds.empty()) packed = cuda::pack_conv(weights, planes, conv_tiles(op), conv_chunk(op));
   else if (step.kernel == FusedKernel::kPair64) packed = cuda::pack_pair(weights);
   else if (step.kernel == FusedKernel::kRowPairs32) packed = cuda::pack_row_pairs(weights);
   else packed = cuda::pack_conv(weights, 2, 2, 2);
@@ -266,7 +279,7 @@ void DeviceProgram::launch(const DeviceStep& step, const Layout& layout, const R
   const ImageView in2 = op.in[1] >= 0 ? layout.views[op.in[1]] : none;
   const auto bias = [&](int k) { return level_row(tables_[k].bias, ops[k].bias.size(), ops[k].channels, args.level); };
   const auto mult = [&](int k) { return level_row(tables_[k].mult, ops[k].mult.size(), ops[k].channels, args.level); };
-  if (step.ops.size() > 1) {
+  if (!step.adds.empty()) {
     FusedJob job{};
     job.kernel = step.kernel;
     job.in = in;
@@ -281,12 +294,11 @@ void DeviceProgram::launch(const DeviceStep& step, const Layout& layout, const R
     device_.launch_fused(job, stream);
   } else if (is_dense_conv(op)) {
     ConvJob job{in, in2, layout.views[i], op.conv.kernel, op.conv.stride, conv_tiles(op), conv_chunk(op), 1, tables_[i].weight, bias(i), mult(i)};
-    const bool many = cuda::n_planes(op.conv.in_channels) > job.chunk_planes;
-    if (many && 2 * cuda::conv_shared_bytes(job) <= limits_.shared_bytes) job.n_stages = 2;
+    job.n_stages = conv_stages(job, limits_.shared_bytes);
     device_.launch_conv(job, stream);
   } else {
     ImageJob job{};
-    job.op = image_op(op);
+    job.op = step.ops.size() > 1 ? ImageOp::kPixelShuffleTwice : image_op(op);
     job.in = in;
     job.in2 = in2;
     job.out = layout.views[i];

@@ -14,14 +14,14 @@
 
 namespace fastcodec {
 
-// What one kernel does: one operation, or several convolutions one after the other.
+// What one kernel does: one operation, several convolutions one after the other, or two pixel_shuffles and perhaps a scale.
 struct DeviceStep {
   std::vector<int> ops;           // the first reads the step's input, the last makes its result
-  std::vector<cuda::Add> adds;    // of each operation, if there are several
-  cuda::FusedKernel kernel{};     // if there are several
+  std::vector<cuda::Add> adds;    // of each convolution, if there are several; else empty
+  cuda::FusedKernel kernel{};     // the same
 };
 
-// For people: the kernel, and how many operations it does if they are several.
+// For people: the operations, or the kernel and how many convolutions it does if they are several.
 std::string describe(const DeviceStep& step, const Program& program);
 
 // Chooses the kernels: the steps in the order in which they run.

@@ -153,8 +153,12 @@ FASTCODEC_BLOCK void conv_block(const ConvJob& j) {
     for (; loaded < n_chunks && loaded < index + j.n_stages; ++loaded) {
       conv_load(j, in_x, in_y, conv_chunk(j, loaded, dev::block_y()), memory + (loaded & (j.n_stages - 1)) * conv_stage_bytes(j));
     }
-    if (loaded == index + 2) dev::wait_copies<1>();
-    else dev::wait_copies<0>();
+    switch (loaded - index) {
+      case 4: dev::wait_copies<3>(); break;
+      case 3: dev::wait_copies<2>(); break;
+      case 2: dev::wait_copies<1>(); break;
+      default: dev::wait_copies<0>(); break;
+    }
     dev::sync_block();
     uint8_t* stage = memory + (index & (j.n_stages - 1)) * conv_stage_bytes(j);
     const auto* a_words = reinterpret_cast<const Words4*>(stage) + lane;

@@ -125,9 +125,8 @@ FASTCODEC_DEV void copy_body(const ImageJob& j, int x, int y, int block) {
   store_run(j.out, x, y, block, v);
 }
 
-FASTCODEC_DEV void scale_body(const ImageJob& j, int x, int y, int block) {
-  int32_t v[kPlaneChannels];
-  load_run(j.in, x, y, block, v);
+// Block `block` of 16 channels.
+FASTCODEC_DEV void scale_run(const ImageJob& j, int block, int32_t (&v)[kPlaneChannels]) {
   FASTCODEC_UNROLL
   for (int k = 0; k < kPlaneChannels / 4; ++k) {
     const Words4 mult = reinterpret_cast<const Words4*>(j.mult)[block * 4 + k];
@@ -138,6 +137,12 @@ FASTCODEC_DEV void scale_body(const ImageJob& j, int x, int y, int block) {
       v[4 * k + i] = static_cast<int32_t>((product + static_cast<int32_t>(bias.w[i])) >> 16);  // below 2^31: an i16 times 2^31
     }
   }
+}
+
+FASTCODEC_DEV void scale_body(const ImageJob& j, int x, int y, int block) {
+  int32_t v[kPlaneChannels];
+  load_run(j.in, x, y, block, v);
+  scale_run(j, block, v);
   store_run(j.out, x, y, block, v);
 }
 
@@ -239,7 +244,29 @@ FASTCODEC_DEV void residual_body(const ImageJob& j, int x, int y) {
   }
 }
 
-// The threads of an operation: pixels of the output (of pixel_shuffle: of the input) times blocks of channels.
+// pixel_shuffle twice: plane c of a pixel is channel c of 4 x 4 pixels. A thread makes one row of them, `part` is row and block.
+FASTCODEC_DEV void shuffle_twice_body(const ImageJob& j, int x, int y, int part) {
+  const int row = part & 3, block = part >> 2;
+  FASTCODEC_UNROLL
+  for (int right = 0; right < 2; ++right) {  // of the second step
+    int32_t v[2][kPlaneChannels];            // left and right of the first
+    FASTCODEC_UNROLL
+    for (int i = 0; i < kPlaneChannels; ++i) {
+      const int c = block * kPlaneChannels + i;
+      int32_t pair[2] = {};
+      if (c < j.out.channels) load_channels(j.in, x, y, c * 16 + (row & 1) * 8 + right * 4 + (row >> 1) * 2, pair);
+      v[0][i] = pair[0];
+      v[1][i] = pair[1];
+    }
+    FASTCODEC_UNROLL
+    for (int k = 0; k < 2; ++k) {
+      if (j.mult) scale_run(j, block, v[k]);
+      store_run(j.out, 4 * x + 2 * k + right, 4 * y + row, block, v[k]);
+    }
+  }
+}
+
+// The threads of an operation: pixels of the output (of pixel_shuffle: of the input) times blocks of channels, or what is said.
 struct ImageThreads {
   int width, height, blocks;
 };
@@ -250,6 +277,7 @@ FASTCODEC_DEV ImageThreads image_threads(const ImageJob& j) {
     case ImageOp::kScale: return {j.out.width, j.out.height, blocks(j.out, kPlaneChannels)};
     case ImageOp::kPixelUnshuffle: return {j.out.width, j.out.height, blocks(j.in, kPlaneChannels)};
     case ImageOp::kPixelShuffle: return {j.in.width, j.in.height, blocks(j.out, kPlaneChannels)};
+    case ImageOp::kPixelShuffleTwice: return {j.in.width, j.in.height, 4 * blocks(j.out, kPlaneChannels)};
     case ImageOp::kDepthwise: return {j.out.width, j.out.height, blocks(j.out, kThreadChannels)};
     default: return {j.out.width, j.out.height, 1};
   }
@@ -264,6 +292,7 @@ FASTCODEC_DEV void image_body(const ImageJob& j, int x, int y, int block) {
     case ImageOp::kPhase: phase_body(j, x, y); break;
     case ImageOp::kScale: scale_body(j, x, y, block); break;
     case ImageOp::kPixelShuffle: shuffle_body(j, x, y, block); break;
+    case ImageOp::kPixelShuffleTwice: shuffle_twice_body(j, x, y, block); break;
     case ImageOp::kBicubicUp2: up2_body(j, x, y); break;
     case ImageOp::kBicubicDown2: down2_body(j, x, y); break;
     case ImageOp::kResidual: residual_body(j, x, y); break;

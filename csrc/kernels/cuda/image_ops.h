@@ -47,9 +47,9 @@ inline size_t view_bytes(const ImageView& v) {
 
 // ---- operations in which a thread works alone ---------------------------------------------------------------------
 enum class ImageOp : uint8_t {
-  kCopy, kDepthwise, kPixelUnshuffle, kPhase, kScale, kPixelShuffle, kBicubicUp2, kBicubicDown2, kResidual
+  kCopy, kDepthwise, kPixelUnshuffle, kPhase, kScale, kPixelShuffle, kPixelShuffleTwice, kBicubicUp2, kBicubicDown2, kResidual
 };
-constexpr int kImageOps = 9;
+constexpr int kImageOps = 10;
 constexpr int kThreadChannels = 8;  // of one thread of a depthwise convolution
 
 // One operation; what each field means is as in kernels.h. Borders are replicated here, from the sizes of the views.
@@ -62,7 +62,7 @@ struct ImageJob {
   int stride;             // kDepthwise
   const int8_t* weight;   // kDepthwise: [channel][9]
   const int32_t* bias;    // kDepthwise and kScale: [channels rounded up to 16], aligned to 16 bytes
-  const int32_t* mult;
+  const int32_t* mult;    // of kPixelShuffleTwice too, if a scale comes after it; else null
   const uint8_t* table;   // kPhase: [2][n_phases][period]
   int n_phases, period;
 };
@@ -76,7 +76,7 @@ struct ConvJob {
   int kernel, stride;   // 1 or 3; 1 or 2
   int n_tiles;          // of 16 output channels a block: 1, 2 or 4
   int chunk_planes;     // input planes of a stage of shared memory
-  int n_stages;         // 1 or 2: the next one is brought meanwhile
+  int n_stages;         // 1, 2 or 4: all but one are brought meanwhile
   const void* weight;   // pack_conv, for i16 pack_wide
   const int32_t* bias;  // [output channels rounded up to 16 * n_tiles], zeros behind the last
   const int32_t* mult;  // the same

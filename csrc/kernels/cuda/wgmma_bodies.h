@@ -166,14 +166,16 @@ struct RowPairs32 {
       FASTCODEC_UNROLL
       for (int pair = 0; pair < kPairs; pair += 4) {
         const int row = 1 + 2 * (pair + (lane >> 3)) + parity, x = left + (lane & 7);
-        const int kept = row < kHeight - 1 ? row : kHeight + 1;  // rows behind the tile all go to one that nobody reads
+        const bool inside = row < kHeight - 1;
+        const int kept = inside ? row : kHeight + 1;  // rows behind the tile: what is added there means nothing
         const int at = plane * kPlane + (kept * kWidth + x) * 16;
         uint32_t r[4], add[4] = {};
         if (layer.add != Add::kNone) dev::load_matrices_transposed(add, base + (layer.add == Add::kInput ? src : dst) + at);
         FASTCODEC_UNROLL
         for (int q = 0; q < 4; ++q) r[q] = requantise(&acc[(pair + q < kPairs ? pair + q : kPairs - 1) * 4], bias, mult, add[q]);
         if (!last) {
-          dev::store_matrices_transposed(base + dst + at, r);
+          // Rows behind the tile go where nobody reads.
+          dev::store_matrices_transposed(base + (inside ? dst + at : kStageAt + dev::warp() * 512 + lane * 16), r);
         } else {
           const bool ok = x < high_x && row >= low && row < high_y && t.left + x < j.out.width && t.top + row < j.out.height;
           store_pixels(memory, kStageAt, r, j.out, plane, t.left + x, t.top + row, ok);
