@@ -76,7 +76,7 @@ void run_fused(const FusedJob& job) {
       break;
     case FusedKernel::kPair64:
       emulate::launch(std::min(Pair64::tiles(job), job.n_units), 1, kWgmmaThreads, Pair64::kSharedBytes, order(),
-                      [&] { Pair64::block(job); });
+                      [&] { Pair64::adds(job) ? Pair64::block<true>(job) : Pair64::block<false>(job); });
       break;
   }
 }

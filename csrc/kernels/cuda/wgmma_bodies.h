@@ -58,7 +58,7 @@ struct Pair64 {
   };
 
   // One layer on 4 strips: source planes `kPlane` bytes apart, rows `kPitch` pixels long. put(strip, row, words of 4 rows)
-  template <int kRows, int kPitch, int kPlane, class Put>
+  template <bool kAdds, int kRows, int kPitch, int kPlane, class Put>
   static FASTCODEC_BLOCK void layer(const FusedLayer& layer, uint32_t weights, uint32_t source, const Added& added, Put put) {
     const int lane = dev::lane(), c = (dev::warp() & 3) * 16 + (lane >> 2) * 2;
     const int32_t bias[2] = {layer.bias[c], layer.bias[c + 1]}, mult[2] = {layer.mult[c], layer.mult[c + 1]};
@@ -75,7 +75,7 @@ struct Pair64 {
       FASTCODEC_UNROLL
       for (int row = 0; row < kRows; row += 4) {
         uint32_t r[4], add[4] = {};
-        if (layer.add != Add::kNone) {
+        if (kAdds && layer.add != Add::kNone) {
           const int y = row + (lane >> 3) + added.y, side = added.side, kept = y < side ? y : side - 1;
           const int pixel = ((dev::warp() & 3) * side + kept) * side + strip * 8 + (lane & 7) + added.x;
           dev::load_matrices_transposed(add, added.tile + pixel * 16);
@@ -87,6 +87,10 @@ struct Pair64 {
     }
   }
 
+  static FASTCODEC_DEV bool adds(const FusedJob& j) { return j.layers[0].add != Add::kNone || j.layers[1].add != Add::kNone; }
+
+  // kAdds: as adds() says; without, the code that could add is not there and takes no time.
+  template <bool kAdds>
   static FASTCODEC_BLOCK void block(const FusedJob& j) {
     uint8_t* memory = dev::shared();
     const uint32_t base = dev::shared_address(memory);
@@ -102,7 +106,7 @@ struct Pair64 {
       dev::sync_block();
       const Tile in = tile_of(j, index), mid{kMid, kMid, in.left + 1, in.top + 1, kMidPlane};
       const Added input{base + kInAt, kIn, 1, 1};  // for the first layer; the second is one pixel further in
-      layer<kMid, kIn, kInPlane>(j.layers[0], base, base + kInAt, input, [&](int strip, int row, uint32_t (&r)[4]) {
+      layer<kAdds, kMid, kIn, kInPlane>(j.layers[0], base, base + kInAt, input, [&](int strip, int row, uint32_t (&r)[4]) {
         dev::store_matrices_transposed(base + kMidAt + plane * kMidPlane + ((row + (lane >> 3)) * kMid + strip * 8 + (lane & 7)) * 16, r);
       });
       if (crosses_border(mid, 0, j.out.width, j.out.height)) {
@@ -111,10 +115,10 @@ struct Pair64 {
       }
       dev::publish_shared();
       dev::sync_block();
-      const bool still_read = j.layers[1].add == Add::kInputBefore, more = index + dev::grid_x() < n_tiles;
+      const bool still_read = kAdds && j.layers[1].add == Add::kInputBefore, more = index + dev::grid_x() < n_tiles;
       if (more && !still_read) fetch_tile(j.in, tile_of(j, index + dev::grid_x()), 4, base + kInAt, kWgmmaThreads);
       const Added added = still_read ? Added{base + kInAt, kIn, 2, 2} : Added{base + kMidAt, kMid, 1, 1};
-      layer<kOut, kMid, kMidPlane>(j.layers[1], base + kWeightBytes, base + kMidAt, added, [&](int strip, int row, uint32_t (&r)[4]) {
+      layer<kAdds, kOut, kMid, kMidPlane>(j.layers[1], base + kWeightBytes, base + kMidAt, added, [&](int strip, int row, uint32_t (&r)[4]) {
         const int x = strip * 8 + (lane & 7), y = row + (lane >> 3), out_x = in.left + 2 + x, out_y = in.top + 2 + y;
         store_pixels(memory, kStageAt, r, j.out, plane, out_x, out_y, x < kOut && y < kOut && out_x < j.out.width && out_y < j.out.height);
       });

@@ -15,9 +15,10 @@ __global__ void __launch_bounds__(kWgmmaThreads, 1) row_pairs_kernel(const __gri
   RowPairs32::block(job);
 #endif
 }
+template <bool kAdds>
 __global__ void __launch_bounds__(kWgmmaThreads, 1) pair_kernel(const __grid_constant__ FusedJob job) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  Pair64::block(job);
+  Pair64::block<kAdds>(job);
 #endif
 }
 
@@ -28,8 +29,8 @@ void launch_row_pairs(const FusedJob& job, void* stream) {
 }
 
 void launch_pair(const FusedJob& job, void* stream) {
-  launch_block_kernel("pair_kernel", pair_kernel, std::min(Pair64::tiles(job), job.n_units), kWgmmaThreads, Pair64::kSharedBytes, job,
-                      stream);
+  launch_block_kernel("pair_kernel", Pair64::adds(job) ? pair_kernel<true> : pair_kernel<false>,
+                      std::min(Pair64::tiles(job), job.n_units), kWgmmaThreads, Pair64::kSharedBytes, job, stream);
 }
 
 }  // namespace fastcodec::cuda
