@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install '.[train]'
 
 from fastcodec import packed_model, rans  # noqa: E402
 from fastcodec.train import config as train_config  # noqa: E402
-from fastcodec.train import range_export, range_train  # noqa: E402
+from fastcodec.train import optimiser, range_export, range_train  # noqa: E402
 from fastcodec.train import range_model as rm  # noqa: E402
 from fastcodec.train.train import TrainingError  # noqa: E402
 
@@ -261,3 +261,71 @@ def test_the_shipped_configs_fit_their_networks(name: str) -> None:
         restored, bits_y, bits_z = model(torch.rand(1, 3, 64, 128), torch.tensor([99]))
     assert restored.shape == (1, 3, 64, 128)
     assert torch.isfinite(bits_y + bits_z).all()
+
+
+@pytest.mark.parametrize("shape", [(16, 40), (40, 16), (24, 24)])
+def test_muon_makes_singular_values_alike(shape: tuple[int, int]) -> None:
+    g = (
+        torch.randn(3, *shape, generator=torch.Generator().manual_seed(1))
+        * torch.tensor([1e-4, 1.0, 300.0])[:, None, None]
+    )
+    got = optimiser.orthogonalise(g)
+    u, _, v = torch.linalg.svd(g, full_matrices=False)
+    inside = u.mT @ got @ v.mT
+    values = torch.diagonal(inside, dim1=1, dim2=2)
+    assert ((values > 0.5) & (values < 1.3)).float().mean() > 0.9  # the smallest may need more steps
+    assert (inside - torch.diag_embed(values)).abs().max() < 0.02
+
+
+def test_optimiser_goes_on_from_its_state() -> None:
+    def start() -> tuple[list[torch.Tensor], optimiser.Optimiser]:
+        generator = torch.Generator().manual_seed(4)
+        params = [torch.randn(s, generator=generator).requires_grad_() for s in [(6, 4, 3, 3), (6, 4, 3, 3), (8,)]]
+        return params, optimiser.Optimiser([params], [True], torch.device("cpu"))
+
+    def step(params: list[torch.Tensor], opt: optimiser.Optimiser, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for p in params:
+            p.grad = torch.randn(p.shape, generator=generator)
+        opt.set_rates([0.01])
+        opt.step()
+
+    params, opt = start()
+    before = [p.detach().clone() for p in params]
+    step(params, opt, 0)
+    # The size of a step: Adam's first is the rate, Muon's about 0.2 of it, root mean square.
+    assert (params[2] - before[2]).abs().mean().item() == pytest.approx(0.01, rel=0.01)
+    assert 0.1 < ((params[0] - before[0]).square().mean().sqrt() / 0.01).item() < 0.25
+    middle, state = [p.detach().clone() for p in params], copy.deepcopy(opt.state_dict())
+    step(params, opt, 1)
+    others, other = start()
+    with torch.no_grad():
+        for p, m in zip(others, middle, strict=True):
+            p.copy_(m)
+    other.load_state_dict(state)
+    step(others, other, 1)
+    for p, q in zip(params, others, strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-7)
+
+
+def test_squares_are_pieces_of_the_photographs_in_four_orientations(photos: Path) -> None:
+    data = range_train.Photos(photos, hold_out=2, min_size=64)
+    rng, seen = random.Random(0), set()
+    for _ in range(40):
+        index = rng.choice(data.train)
+        image = data.image(index).numpy()
+        crop = data.crop(rng, 64, index).numpy()
+        found = [
+            (y, x, k)
+            for k, turned in enumerate((crop, crop[:, ::-1], crop.transpose(1, 0, 2), crop.transpose(1, 0, 2)[:, ::-1]))
+            for y in range(33)
+            for x in range(33)
+            if np.array_equal(image[y, x], turned[0, 0]) and np.array_equal(image[y : y + 64, x : x + 64], turned)
+        ]
+        assert found
+        seen |= {k for _, _, k in found}
+    assert seen == {0, 1, 2, 3}
+    choice = range_train.Choice.draw(data, rng, {"crop": 64, "share_grey": 0.5}, 8)
+    images = choice.images(data, 64)
+    same = (images[:, 0] == images[:, 1]).flatten(1).all(1) & (images[:, 1] == images[:, 2]).flatten(1).all(1)
+    assert torch.equal(same, choice.grey)
