@@ -97,10 +97,11 @@ def good() -> dict[str, Callable[[], bytes]]:
     }
     tiled = np.dstack([picture(70, 140, 3), (picture(70, 140, 1) > 150) * np.uint8(255)])
     ours = {
-        f"range_{name}_{kind}.fcd": lambda name=name, x=x, options=options: encode(
-            x, model=RANGE_MODEL if name == "golden" else name.replace("_", "-"), **options
+        f"range_{name}_{kind}.fcd": lambda model=model, x=x, options=options: encode(x, model=model, **options)
+        for name, model in (
+            ("golden", RANGE_MODEL),
+            *((n.replace("range-fast-", "fast"), n) for n in RANGE_SHIPPED if installed(n)),
         )
-        for name in ("golden", *(n.replace("-", "_") for n in RANGE_SHIPPED if installed(n)))
         for kind, x, options in (
             ("rgb", rgb, {"quality": 100}),
             ("grey", grey, {"quality": 60}),
