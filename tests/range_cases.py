@@ -118,7 +118,7 @@ def write(
     skip: int = 3,
     levels: int = LEVELS,
     seed: int = 0,
-    name: str = "range-test-1",
+    name: str = "range-test-1000",
     variant: str = "fast",
     steps: tuple[float, float] = (300, 6),
     bpp: list[float] | None = None,

@@ -213,7 +213,7 @@ def test_options_reach_the_codec(codec: str, options: dict[str, Any]) -> None:
 )
 def test_wrong_options_say_what_is_right(options: dict[str, Any], error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
-        encode(picture(8, 8, 3), codec_options=options)
+        encode(picture(8, 8, 3), codec="jpeg", codec_options=options)
 
 
 def test_wrong_choices_of_other_codecs() -> None:

@@ -443,7 +443,7 @@ CODECS: dict[str, Codec] = {
     )
 }  # fmt: skip
 #: What encode takes where the caller names no codec.
-DEFAULT = "jpeg"
+DEFAULT = "range"
 _BY_ID = {codec.id: codec for codec in CODECS.values()}
 
 
