@@ -513,6 +513,18 @@ def test_the_codec_that_is_taken_without_a_name(model: packed_model.PackedModel)
         assert info(encode(x, **options)).codec == "jpeg"  # type: ignore[arg-type]
 
 
+SHIPPED = sorted(m.name for m in packed_model.installed().values() if m.codec == "range")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("quality", [20, 60, 100])
+def test_flat_colours_with_shipped_models(name: str, quality: int) -> None:
+    for colour in [(v, v, v) for v in (0, 8, 60, 128, 200, 248, 255)] + list(itertools.product((0, 255), repeat=3)):
+        flat = np.broadcast_to(np.array(colour, np.uint8), (80, 80, 3))
+        error = decode(encode(flat, model=name, quality=quality)).astype(int) - flat
+        assert np.abs(error.mean(axis=(0, 1))).max() < 4, colour
+
+
 def test_tile_sides() -> None:
     for side, tile in ((1, 64), (768, 768), (1024, 1024), (1100, 1152), (1535, 1536), (1600, 832), (10_000, 1024)):
         assert range_encoder.tile_side(side, 5) == range_encoder.tile_side(5, side) == tile

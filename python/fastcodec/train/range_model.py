@@ -197,7 +197,9 @@ class Conv(nn.Module):
             y = torch.addcmul(bias.to(y.dtype), y, gain.to(y.dtype))
             return (y if add is None else y + add).clamp(0, 255 * HIDDEN)
         y = torch.addcmul(bias, y if y.dtype == torch.float64 else y.float(), gain)
-        return y if add is None else y + add
+        y = y if add is None else y + add
+        limit = 32767 * self.out_step.to(y.dtype).reshape(-1, 1, 1)
+        return torch.minimum(torch.maximum(y, -limit), limit)
 
     @torch.no_grad()
     def integers(self) -> dict[str, Tensor]:
