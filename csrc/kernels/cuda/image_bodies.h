@@ -37,15 +37,21 @@ struct alignas(16) Words4 {
   uint32_t w[4];
 };
 
+// kCount (2, 4, 8 or 16) values of one or two bytes, as they are loaded and stored at once.
+template <int kCount>
+struct alignas(kCount < 4 ? 4 : kCount) ByteWords {
+  uint32_t w[(kCount + 3) / 4];
+};
+template <int kCount>
+struct alignas(kCount < 8 ? 2 * kCount : 16) ShortWords {
+  uint32_t w[kCount / 2];
+};
+
 // kCount (2, 4, 8 or 16) channels from c, all in one group of the view and aligned.
 template <int kCount>
 FASTCODEC_DEV void load_channels(const ImageView& v, int x, int y, int c, int32_t (&values)[kCount]) {
-  struct alignas(kCount < 4 ? 4 : kCount) Bytes {
-    uint32_t w[(kCount + 3) / 4];
-  };
-  struct alignas(kCount < 8 ? 2 * kCount : 16) Shorts {
-    uint32_t w[kCount / 2];
-  };
+  using Bytes = ByteWords<kCount>;
+  using Shorts = ShortWords<kCount>;
   const size_t at = element(v, x, y, c);
   if (v.type == Dtype::kI16) {
     const Shorts loaded = *reinterpret_cast<const Shorts*>(static_cast<const int16_t*>(v.data) + at);
@@ -67,12 +73,8 @@ FASTCODEC_DEV void load_channels(const ImageView& v, int x, int y, int c, int32_
 // Saturates.
 template <int kCount>
 FASTCODEC_DEV void store_channels(const ImageView& v, int x, int y, int c, const int32_t (&values)[kCount]) {
-  struct alignas(kCount < 4 ? 4 : kCount) Bytes {
-    uint32_t w[(kCount + 3) / 4];
-  };
-  struct alignas(kCount < 8 ? 2 * kCount : 16) Shorts {
-    uint32_t w[kCount / 2];
-  };
+  using Bytes = ByteWords<kCount>;
+  using Shorts = ShortWords<kCount>;
   const size_t at = element(v, x, y, c);
   if (v.type == Dtype::kI16) {
     Shorts out;
