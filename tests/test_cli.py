@@ -431,3 +431,14 @@ def test_the_readme_s_commands_exist() -> None:
             command = command.commands[words.pop(0)]
         known = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
         assert {word for word in words if re.match(r"-[-a-z]", word)} <= known, line
+
+
+def test_encode_says_that_a_codec_has_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastcodec import cli, packed_model
+    from typer.testing import CliRunner
+
+    monkeypatch.setattr(packed_model, "default_for", lambda codec: None)
+    picture().save(tmp_path / "photo.png")
+    result = CliRunner().invoke(cli.app, ["encode", str(tmp_path / "photo.png"), "--codec", "webp"])
+    assert result.exit_code == 0
+    assert "networks off (no model for webp)" in result.output

@@ -303,3 +303,10 @@ def test_examples_in_the_docstrings(module: Any) -> None:
     result = doctest.testmod(module)
     assert result.failed == 0
     assert result.attempted > 0 or module is not metrics
+
+
+def test_codecs_without_networks_are_marked() -> None:
+    (row,) = matched.table({"webp": None}, lambda codec: False)[2:]
+    assert row.startswith("| fastcodec[webp], no networks yet | - |")
+    (row,) = matched.table({"webp": None}, lambda codec: True)[2:]
+    assert row.startswith("| fastcodec[webp] | - |")
