@@ -214,6 +214,37 @@ def test_pixel_shuffle_twice(channels: int) -> None:
     check(b, y, cases.image(5, 6, 64), 4)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_ends_of_a_network(channels: int) -> None:
+    """pixel_unshuffle and phase, pixel_shuffle and residual are one kernel each, where nothing else reads between."""
+    for turn, (height, width) in enumerate([(1, 1), (6, 8), (7, 9), (5, 34)]):
+        b = cases.ProgramBuilder(channels)
+        x = b.phase(b.unshuffle("image"), planes=2, period=3 + turn)
+        once = b.residual(b.shuffle(b.conv(x, 4 * channels, kernel=1, dtype="i16")), "image")
+        program, size = Program(b.program(once), b.tensors), (height, width)
+        fused = steps(program, turn)
+        assert ("pixel_unshuffle + phase" in fused) == (channels <= 3)
+        assert ("pixel_shuffle + residual" in fused) == (channels <= 4)
+        picture = cases.image(*size, channels, seed=turn)
+        for index in (turn, turn + 10):
+            np.testing.assert_array_equal(emulate(program, picture, 0, size, index=index), program.run(picture, 0, size))
+        region = (width // 3, height // 2, width - width // 3, height - height // 2)
+        got = emulate(program, picture, 0, size, region, index=turn)
+        np.testing.assert_array_equal(got, program.run(picture, 0, size)[region[1] :, region[0] :])
+    for base in ("i16", "u8", "twice", "itself"):  # 2 channels up: nothing of it is "image"
+        b = cases.ProgramBuilder(channels)
+        moved = b.unshuffle("image")
+        small = b.conv(b.phase(moved), 4 * channels, kernel=1, dtype="i16", add=moved if base == "twice" else None)
+        x = b.shuffle(small)
+        y = b.residual(x, {"itself": x, "twice": "image"}.get(base) or b.up2(b.down2("image", "u8"), base))
+        program, picture = Program(b.program(y), b.tensors), cases.image(8, 14, channels)
+        assert ("pixel_unshuffle + phase" in steps(program, 3)) == (base != "twice" and channels <= 3)
+        assert ("pixel_shuffle + residual" in steps(program, 3)) == (base != "itself" and channels <= 4)
+        for size in [(8, 14), (7, 14), (8, 13)]:
+            given = picture[: size[0], : size[1]].copy()
+            np.testing.assert_array_equal(emulate(program, given, 0, size, index=3), program.run(given, 0, size))
+
+
 def models() -> list[Path]:
     return sorted([*packed_model.MODEL_FOLDER.glob("*.safetensors"), *GOLDEN_MODELS.glob("*.safetensors")])
 

@@ -66,19 +66,23 @@ DeviceStep longest_chain(const std::vector<Op>& ops, int i, const Ability& abili
   return best;
 }
 
-// Two pixel_shuffles of a value that lies in planes, and a scale after them, if nothing else reads what is between.
-std::vector<int> shuffles_at(const std::vector<Op>& ops, int i) {
-  std::vector<int> found{i};
-  const auto only_reader = [&](OpKind kind) {
-    const std::vector<int>& readers = ops[found.back()].readers;
+// What one image kernel does from operation i on, if nothing else reads what is between: pixel_unshuffle and phase or
+// pixel_shuffle and residual, of at most 16 channels; two pixel_shuffles of a value that lies in planes, and a scale after them.
+std::vector<int> moves_at(const std::vector<Op>& ops, int i) {
+  const auto only_reader = [&](int of, OpKind kind) {
+    const std::vector<int>& readers = ops[of].readers;
     return readers.size() == 1 && ops[readers[0]].kind == kind ? readers[0] : -1;
   };
-  const int second = only_reader(OpKind::kPixelShuffle);
-  if (ops[i].kind != OpKind::kPixelShuffle || ops[ops[i].in[0]].kind == OpKind::kInput || second < 0) return {};
-  found.push_back(second);
-  const int scale = only_reader(OpKind::kScale);
-  if (scale >= 0) found.push_back(scale);
-  return found;
+  if (ops[i].kind == OpKind::kPixelUnshuffle) {
+    const int phase = only_reader(i, OpKind::kPhase);
+    if (phase >= 0 && ops[phase].channels <= cuda::kPlaneChannels) return {i, phase};
+  }
+  if (ops[i].kind != OpKind::kPixelShuffle) return {};
+  const int residual = only_reader(i, OpKind::kResidual), second = only_reader(i, OpKind::kPixelShuffle);
+  if (residual >= 0 && ops[residual].in[1] != i && ops[ops[i].in[0]].channels <= cuda::kPlaneChannels) return {i, residual};
+  if (ops[ops[i].in[0]].kind == OpKind::kInput || second < 0) return {};
+  const int scale = only_reader(second, OpKind::kScale);
+  return scale < 0 ? std::vector<int>{i, second} : std::vector<int>{i, second, scale};
 }
 
 const char* name_of(const Op& op) {
@@ -123,7 +127,7 @@ std::vector<DeviceStep> plan_steps(const Program& program, const cuda::DeviceLim
         if (step.ops.empty()) step = longest_chain(ops, i, ability);
       }
     }
-    if (step.ops.empty()) step.ops = shuffles_at(ops, i);
+    if (step.ops.empty()) step.ops = moves_at(ops, i);
     if (step.ops.empty()) step.ops = {i};
     for (const int k : step.ops) taken[k] = true;
     steps.push_back(std::move(step));

@@ -77,6 +77,12 @@ ImageOp image_op(const Op& op) {
   }
 }
 
+// Of a step of several operations: its first and its last.
+ImageOp fused_op(const Op& first, const Op& last) {
+  if (first.kind == OpKind::kPixelUnshuffle) return ImageOp::kUnshufflePhase;
+  return last.kind == OpKind::kResidual ? ImageOp::kShuffleResidual : ImageOp::kPixelShuffleTwice;
+}
+
 // More than 64 channels are many at a low resolution, where more blocks with less each are faster.
 int conv_tiles(const Op& op) {
   if (op.channels <= 16) return 1;
@@ -298,7 +304,7 @@ void DeviceProgram::launch(const DeviceStep& step, const Layout& layout, const R
     device_.launch_conv(job, stream);
   } else {
     ImageJob job{};
-    job.op = step.ops.size() > 1 ? ImageOp::kPixelShuffleTwice : image_op(op);
+    job.op = step.ops.size() > 1 ? fused_op(first, op) : image_op(op);
     job.in = in;
     job.in2 = in2;
     job.out = layout.views[i];

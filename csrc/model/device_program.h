@@ -14,7 +14,7 @@
 
 namespace fastcodec {
 
-// What one kernel does: one operation, several convolutions one after the other, or two pixel_shuffles and perhaps a scale.
+// What one kernel does: one operation, several convolutions one after the other, or several moves of pixels.
 struct DeviceStep {
   std::vector<int> ops;           // the first reads the step's input, the last makes its result
   std::vector<cuda::Add> adds;    // of each convolution, if there are several; else empty

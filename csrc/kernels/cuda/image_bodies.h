@@ -239,10 +239,63 @@ FASTCODEC_DEV void phase_body(const ImageJob& j, int x, int y) {
   }
 }
 
+// pixel_unshuffle and phase at once, of at most 16 channels: a thread makes a whole pixel.
+FASTCODEC_DEV void unshuffle_phase_body(const ImageJob& j, int x, int y) {
+  const int moved = 4 * j.in.channels;
+  int32_t v[kPlaneChannels] = {};
+  FASTCODEC_UNROLL
+  for (int i = 0; i < kPlaneChannels; ++i) {
+    const int k = i - moved;
+    if (k < 0) v[i] = load(j.in, 2 * x + i % 2, 2 * y + i / 2 % 2, i / 4);
+    else if (k < 2 * j.n_phases) v[i] = j.table[k * j.period + (k < j.n_phases ? x : y) % j.period];
+  }
+  store_run(j.out, x, y, 0, v);
+}
+
+FASTCODEC_DEV int32_t add_residual(int32_t base, int32_t difference) { return (base + difference + 8) >> 4; }
+
+FASTCODEC_DEV int32_t load_base(const ImageView& v, int x, int y, int c) { return v.type == Dtype::kU8 ? load(v, x, y, c) * 16 : load(v, x, y, c); }
+
 FASTCODEC_DEV void residual_body(const ImageJob& j, int x, int y) {
-  for (int c = 0; c < j.out.channels; ++c) {
-    const int32_t base = load(j.in2, x, y, c);
-    store(j.out, x, y, c, ((j.in2.type == Dtype::kU8 ? base * 16 : base) + load(j.in, x, y, c) + 8) >> 4);
+  for (int c = 0; c < j.out.channels; ++c) store(j.out, x, y, c, add_residual(load_base(j.in2, x, y, c), load(j.in, x, y, c)));
+}
+
+// pixel_shuffle and residual at once, of at most 16 channels: a thread makes 2 x 2 pixels, those of them that are in the image.
+FASTCODEC_DEV void shuffle_residual_body(const ImageJob& j, int x, int y) {
+  int32_t v[kPlaneChannels];
+  load_run(j.in, x, y, 0, v);
+  // Two pixels of three bytes each are three words of 16 bits.
+  const auto has_words = [&](const ImageView& view) {
+    const bool aligned = view.width % 2 == 0 && reinterpret_cast<uintptr_t>(view.data) % 2 == 0;
+    return view.type == Dtype::kU8 && view.pixel == 3 && view.channels == 3 && aligned;
+  };
+  const bool words = has_words(j.in2) && has_words(j.out);
+  FASTCODEC_UNROLL
+  for (int row = 0; row < 2; ++row) {
+    const int out_y = 2 * y + row;
+    if (out_y >= j.out.height) break;
+    if (words) {
+      const auto* from = reinterpret_cast<const uint16_t*>(static_cast<const uint8_t*>(j.in2.data) + element(j.in2, 2 * x, out_y, 0));
+      auto* to = reinterpret_cast<uint16_t*>(static_cast<uint8_t*>(j.out.data) + element(j.out, 2 * x, out_y, 0));
+      FASTCODEC_UNROLL
+      for (int k = 0; k < 3; ++k) {
+        const uint32_t base = from[k];
+        int32_t sum[2];
+        FASTCODEC_UNROLL
+        for (int b = 0; b < 2; ++b) {
+          const int at = 2 * k + b;  // channel at % 3 of pixel at / 3
+          sum[b] = add_residual(dev::byte_of<false>(base, b) * 16, v[at % 3 * 4 + row * 2 + at / 3]);
+        }
+        to[k] = static_cast<uint16_t>(dev::pack_bytes<false>(sum[0], sum[1], 0, 0));
+      }
+      continue;
+    }
+    FASTCODEC_UNROLL
+    for (int i = 0; i < kPlaneChannels; ++i) {
+      const int out_x = 2 * x + i % 2, c = i / 4;
+      if (i / 2 % 2 != row || c >= j.out.channels || out_x >= j.out.width) continue;
+      store(j.out, out_x, out_y, c, add_residual(load_base(j.in2, out_x, out_y, c), v[i]));
+    }
   }
 }
 
@@ -278,6 +331,7 @@ FASTCODEC_DEV ImageThreads image_threads(const ImageJob& j) {
     case ImageOp::kCopy:
     case ImageOp::kScale: return {j.out.width, j.out.height, blocks(j.out, kPlaneChannels)};
     case ImageOp::kPixelUnshuffle: return {j.out.width, j.out.height, blocks(j.in, kPlaneChannels)};
+    case ImageOp::kShuffleResidual: return {j.in.width, j.in.height, 1};
     case ImageOp::kPixelShuffle: return {j.in.width, j.in.height, blocks(j.out, kPlaneChannels)};
     case ImageOp::kPixelShuffleTwice: return {j.in.width, j.in.height, 4 * blocks(j.out, kPlaneChannels)};
     case ImageOp::kDepthwise: return {j.out.width, j.out.height, blocks(j.out, kThreadChannels)};
@@ -291,6 +345,7 @@ FASTCODEC_DEV void image_body(const ImageJob& j, int x, int y, int block) {
     case ImageOp::kCopy: copy_body(j, x, y, block); break;
     case ImageOp::kDepthwise: depthwise_body(j, x, y, block); break;
     case ImageOp::kPixelUnshuffle: unshuffle_body(j, x, y, block); break;
+    case ImageOp::kUnshufflePhase: unshuffle_phase_body(j, x, y); break;
     case ImageOp::kPhase: phase_body(j, x, y); break;
     case ImageOp::kScale: scale_body(j, x, y, block); break;
     case ImageOp::kPixelShuffle: shuffle_body(j, x, y, block); break;
@@ -298,6 +353,7 @@ FASTCODEC_DEV void image_body(const ImageJob& j, int x, int y, int block) {
     case ImageOp::kBicubicUp2: up2_body(j, x, y); break;
     case ImageOp::kBicubicDown2: down2_body(j, x, y); break;
     case ImageOp::kResidual: residual_body(j, x, y); break;
+    case ImageOp::kShuffleResidual: shuffle_residual_body(j, x, y); break;
   }
 }
 

@@ -28,10 +28,10 @@ __global__ void __launch_bounds__(kBlockX* kBlockY, 4) image_kernel(const __grid
 
 using Kernel = void (*)(ImageJob);
 constexpr Kernel kKernels[kImageOps] = {
-    image_kernel<ImageOp::kCopy>,          image_kernel<ImageOp::kDepthwise>,    image_kernel<ImageOp::kPixelUnshuffle>,
-    image_kernel<ImageOp::kPhase>,         image_kernel<ImageOp::kScale>,        image_kernel<ImageOp::kPixelShuffle>,
-    image_kernel<ImageOp::kPixelShuffleTwice>, image_kernel<ImageOp::kBicubicUp2>, image_kernel<ImageOp::kBicubicDown2>,
-    image_kernel<ImageOp::kResidual>,
+    image_kernel<ImageOp::kCopy>,          image_kernel<ImageOp::kDepthwise>, image_kernel<ImageOp::kPixelUnshuffle>,
+    image_kernel<ImageOp::kUnshufflePhase>, image_kernel<ImageOp::kPhase>,    image_kernel<ImageOp::kScale>,
+    image_kernel<ImageOp::kPixelShuffle>,  image_kernel<ImageOp::kPixelShuffleTwice>, image_kernel<ImageOp::kBicubicUp2>,
+    image_kernel<ImageOp::kBicubicDown2>,  image_kernel<ImageOp::kResidual>,  image_kernel<ImageOp::kShuffleResidual>,
 };
 
 // Stream-ordered memory of the current device that keeps up to kKeptBytes between runs.

@@ -47,9 +47,10 @@ inline size_t view_bytes(const ImageView& v) {
 
 // ---- operations in which a thread works alone ---------------------------------------------------------------------
 enum class ImageOp : uint8_t {
-  kCopy, kDepthwise, kPixelUnshuffle, kPhase, kScale, kPixelShuffle, kPixelShuffleTwice, kBicubicUp2, kBicubicDown2, kResidual
+  kCopy, kDepthwise, kPixelUnshuffle, kUnshufflePhase, kPhase, kScale, kPixelShuffle, kPixelShuffleTwice, kBicubicUp2, kBicubicDown2,
+  kResidual, kShuffleResidual
 };
-constexpr int kImageOps = 10;
+constexpr int kImageOps = 12;
 constexpr int kThreadChannels = 8;  // of one thread of a depthwise convolution
 
 // One operation; what each field means is as in kernels.h. Borders are replicated here, from the sizes of the views.
@@ -63,7 +64,7 @@ struct ImageJob {
   const int8_t* weight;   // kDepthwise: [channel][9]
   const int32_t* bias;    // kDepthwise and kScale: [channels rounded up to 16], aligned to 16 bytes
   const int32_t* mult;    // of kPixelShuffleTwice too, if a scale comes after it; else null
-  const uint8_t* table;   // kPhase: [2][n_phases][period]
+  const uint8_t* table;   // kPhase and kUnshufflePhase: [2][n_phases][period]
   int n_phases, period;
 };
 
