@@ -116,6 +116,18 @@ class Symbols:
         return out
 
 
+def _pass_of(i: Array, j: Array, c: Array, m: int, passes: int) -> Array:
+    """The pass of each element, as lists of places."""
+    if passes == 1:
+        return np.zeros_like(i)
+    if passes == 2:
+        return (i + j + (c >= m // 2)) % 2
+    orders = [[0, 1, 2, 3], [1, 0, 3, 2], [2, 3, 0, 1], [3, 2, 1, 0]]  # of the channel quarters, in four squares
+    square = np.array([[0, 2], [3, 1]])[i % 2, j % 2]
+    quarter = (c >= m // 4).astype(int) + (c >= m // 2) + (c >= 3 * m // 4)
+    return np.array([[order.index(q) for q in range(4)] for order in orders])[square, quarter]
+
+
 def decode(payload: bytes, inner_crc: int, shape: tuple[int, int, int], model: Path, level: int) -> Array:
     """The pixels u8 [h, w, C] of a payload."""
     meta, tensors, _ = packed_model.read(model)
@@ -150,9 +162,7 @@ def decode(payload: bytes, inner_crc: int, shape: tuple[int, int, int], model: P
             prior = run(f"prior_{k}", known, (h, w)).astype(np.int64)
             mean, index = prior[..., :m], np.clip(prior[..., m:], 0, 63)
             i, j, c = np.indices((h, w, m))
-            mine = np.ones((h, w, m), bool)
-            if parameters["passes"] == 2:
-                mine = (i + j + (c >= m // 2)) % 2 == k
+            mine = _pass_of(i, j, c, m, parameters["passes"]) == k
             coded = mine & (index >= parameters["skip"])
             r = np.zeros((h, w, m), np.int64)
             r[coded] = symbols.segment(index[coded].tolist(), k == parameters["passes"] - 1)

@@ -112,7 +112,7 @@ def test_decoder_gives_the_encoders_reconstruction(model: packed_model.PackedMod
         assert coded(x, model, quality=quality) == data
 
 
-@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("passes", [1, 2, 4])
 @pytest.mark.parametrize("shape", [(40, 70, 3), (70, 150, 1), (1, 1, 3)], ids=str)
 def test_oracle_gives_the_same_pixels(folder: Path, monkeypatch: pytest.MonkeyPatch, shape: Any, passes: int) -> None:
     path = range_cases.write(folder / f"passes{passes}.safetensors", passes=passes, latent=9 - passes, skip=4 * passes)
@@ -337,7 +337,7 @@ def on_the_emulator(program: Any, image: Any, level: int, size: Any, *, region: 
 
 
 @pytest.mark.parametrize("emulated", [False, True])
-@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("passes", [1, 2, 4])
 def test_a_device_gives_the_same_pixels(
     emulated: bool, passes: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -440,8 +440,9 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("latent", 17, "z_index|quant|dequant"),
     ("latent", "18", "latent must be 1 to 512"),
     ("latent", True, "latent must be 1 to 512"),
-    ("passes", 3, "passes must be 1 to 2"),
-    ("passes", 0, "passes must be 1 to 2"),
+    ("passes", 3, "passes must be 1, 2 or 4"),
+    ("passes", 5, "passes must be 1 to 4"),
+    ("passes", 0, "passes must be 1 to 4"),
     ("skip", 64, "skip must be 0 to 63"),
     ("hyper", 5, "z_index must name a tensor uint8"),
     ("features", 9, "hyper_synthesis' makes 8 channels"),
@@ -682,7 +683,7 @@ def test_segments_round_trip(sizes: list[int], spread: float) -> None:
         assert len(values.segment(index.tolist(), True)) == m
 
 
-@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("passes", [1, 2, 4])
 @pytest.mark.parametrize("channels", [1, 2, 7, 16])
 def test_latents_as_numpy_has_them(passes: int, channels: int) -> None:
     """Index, rounding and dequantisation, at the edges of int16."""
@@ -706,7 +707,9 @@ def test_latents_as_numpy_has_them(passes: int, channels: int) -> None:
         for i in range(h):
             for j in range(w):
                 for c in range(channels):
-                    if passes == 2 and (i + j + (c >= channels // 2)) % 2 != k:
+                    square = {1: 0, 2: (i + j) % 2, 4: (0, 2, 3, 1)[i % 2 * 2 + j % 2]}[passes]
+                    part = k ^ square
+                    if not channels * part // passes <= c < channels * (part + 1) // passes:
                         continue
                     mean, table = int(prior[i, j, c]), min(max(int(prior[i, j, channels + c]), 0), 63)
                     r = 0

@@ -288,16 +288,16 @@ void RangeTileDecoder::patch(const uint8_t* index, size_t n_marks, int16_t* out)
 
 namespace {
 
-// Calls run(first, n) for each stretch of elements of the pass that lie side by side in [height][width][channels].
+// Calls run(pixel, first, end) for each pixel and the channels of it that are the pass's.
 template <class Run>
 void for_stretches(const LatentPass& p, const Run& run) {
-  const size_t channels = static_cast<size_t>(p.channels), half = channels / 2;
+  const size_t channels = static_cast<size_t>(p.channels), parts = static_cast<size_t>(p.passes);
   for (int y = 0; y < p.height; ++y) {
     for (int x = 0; x < p.width; ++x) {
       const size_t pixel = static_cast<size_t>(y) * static_cast<size_t>(p.width) + static_cast<size_t>(x);
-      if (p.passes == 1) run(pixel, size_t{0}, channels);
-      else if (((y + x) & 1) == p.pass) run(pixel, size_t{0}, half);
-      else run(pixel, half, channels);
+      const int square = ((y + x) & 1) * (p.passes / 2) + (y & 1) * (p.passes / 4);
+      const size_t part = static_cast<size_t>(square ^ p.pass);
+      run(pixel, channels * part / parts, channels * (part + 1) / parts);
     }
   }
 }

@@ -69,7 +69,8 @@ class RangeTileDecoder {
 // ---- the latent ------------------------------------------------------------------------------------------------------
 
 // One pass over a tile's latent [height][width][channels]. `prior` is [height][width][2 * channels]: means in 1/16 of a
-// symbol, then raw table indexes. Of `passes` = 2, pass k has the elements with ((y + x + (c >= channels / 2)) & 1) == k.
+// symbol, then raw table indexes. The channels are in `passes` = 1, 2 or 4 parts, part q from channels * q / passes on. Of
+// two, pass k has part k ^ ((y + x) & 1) of each pixel; of four, part k ^ (((y + x) & 1) * 2 + (y & 1)).
 struct LatentPass {
   const int16_t* prior;
   int height;

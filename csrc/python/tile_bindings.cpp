@@ -60,7 +60,9 @@ LatentPass latent_pass(const py::array& prior, const py::array& y_hat, int pass,
   dense<int16_t>(y_hat, "y_hat", {-1, -1, -1});
   const py::ssize_t h = y_hat.shape(0), w = y_hat.shape(1), channels = y_hat.shape(2);
   if (h > 1 << 20 || w > 1 << 20 || channels > 1 << 15) throw Error(ErrorCode::kValue, "y_hat is too large");
-  if (passes < 1 || passes > 2 || pass < 0 || pass >= passes) throw Error(ErrorCode::kValue, "pass must be one of 1 or 2 passes");
+  if ((passes != 1 && passes != 2 && passes != 4) || pass < 0 || pass >= passes) {
+    throw Error(ErrorCode::kValue, "pass must be one of 1, 2 or 4 passes");
+  }
   if (skip < 0 || skip >= tables.size()) throw Error(ErrorCode::kValue, "skip must be a table's number");
   return {dense<int16_t>(prior, "prior", {h, w, 2 * channels}), static_cast<int>(h), static_cast<int>(w), static_cast<int>(channels),
           pass, passes, skip, tables.size()};

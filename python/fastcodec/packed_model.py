@@ -403,11 +403,12 @@ def _range_parameters(
     """The metadata entry `range`, checked, and the programs checked against it."""
     _require(isinstance(given, dict), "'range' must be an object")
     number: dict[str, int] = {}
-    bounds = {"latent": (1, 512), "hyper": (1, 1024), "features": (1, 1024), "passes": (1, 2), "skip": (0, 63)}
+    bounds = {"latent": (1, 512), "hyper": (1, 1024), "features": (1, 1024), "passes": (1, 4), "skip": (0, 63)}
     for key, (low, high) in bounds.items():
         value = given.get(key)
         _require(type(value) is int and low <= value <= high, f"'range': {key} must be {low} to {high}, got {value!r}")
         number[key] = value
+    _require(number["passes"] != 3, "'range': passes must be 1, 2 or 4, got 3")
     table: dict[str, NDArray[Any]] = {}
     for key, dtype, width in (
         ("z_index", "uint8", "hyper"),
@@ -450,7 +451,7 @@ def _check_range_programs(programs: Mapping[str, Program], number: Mapping[str, 
         "hyper_analysis": (latent, symbols, hyper, symbols, 1 / 4),
         "hyper_synthesis": (hyper, symbols, features, symbols, 4.0),
         "prior_0": (features, symbols, 2 * latent, symbols, 1.0),
-        "prior_1": (features + latent, symbols, 2 * latent, symbols, 1.0),
+        **{f"prior_{k}": (features + latent, symbols, 2 * latent, symbols, 1.0) for k in (1, 2, 3)},
     }
     for colour, channels in (("grey", 1), ("rgb", 3)):
         expected[f"analysis_{colour}"] = (channels, image, latent, symbols, 1 / 16)

@@ -419,12 +419,18 @@ class Prior(nn.Module):
         return cast(Tensor, self.leave(_run(self.mix, h, level, simulate), level, simulate))
 
 
-def first_pass(y: Tensor) -> Tensor:
-    """1 where an element belongs to the first pass, [1, M, h, w]: checkerboards, opposite in the two channel halves."""
+def pass_of(y: Tensor, passes: int) -> Tensor:
+    """The pass of each element of y [N, M, h, w], int64 [1, M, h, w] (FORMAT.md, 8.1).
+
+    Of two: checkerboards, opposite in the two channel halves. Of four: each square of a 2x2 block takes the channel
+    quarters in another order; the first two passes together are the first of two.
+    """
     _, m, h, w = y.shape
-    board = (torch.arange(h, device=y.device)[:, None] + torch.arange(w, device=y.device)[None]) % 2
-    half = (torch.arange(m, device=y.device) >= m // 2).long()
-    return ((board[None] + half[:, None, None]) % 2 == 0).to(y.dtype)[None]
+    i, j = torch.arange(h, device=y.device)[:, None], torch.arange(w, device=y.device)[None]
+    square = (i + j) % 2 * (passes // 2) + i % 2 * (passes // 4)
+    ends = [m * k // passes for k in range(1, passes)]
+    part = sum((torch.arange(m, device=y.device) >= end).long() for end in ends)
+    return (square[None] ^ part[:, None, None])[None]
 
 
 def gaussian_bits(v: Tensor, log_sigma: Tensor) -> Tensor:
@@ -534,15 +540,14 @@ class RangeModel(nn.Module):
         features = self.hyper_synthesis(z_hat, level, False)
         gain = torch.exp(rows(self.log_gain(), level))
         scaled = y * gain
-        first = first_pass(y)
-        mean0, index0 = self.priors[0](features, None, level, False).chunk(2, dim=1)
-        half = (self._symbol(scaled - mean0, index0, hard) + mean0) / gain * first
-        mean1, index1 = self.priors[1](features, half, level, False).chunk(2, dim=1)
-        mean = torch.where(first > 0, mean0, mean1)
-        index = torch.where(first > 0, index0, index1)
-        symbol = self._symbol(scaled - mean, index, hard)
-        bits_y = index_bits(symbol if hard else self._noisy(scaled - mean), index)
-        result = self.synthesis((symbol + mean) / gain, level, False)
+        turn = pass_of(y, len(self.priors))
+        known, mean, index = torch.zeros_like(scaled), torch.zeros_like(scaled), torch.zeros_like(scaled)
+        for k, prior in enumerate(self.priors):
+            mean_k, index_k = prior(features, known, level, False).chunk(2, dim=1)
+            mean, index = torch.where(turn == k, mean_k, mean), torch.where(turn == k, index_k, index)
+            known = torch.where(turn == k, (self._symbol(scaled - mean, index, hard) + mean) / gain, known)
+        bits_y = index_bits(self._symbol(scaled - mean, index, hard) if hard else self._noisy(scaled - mean), index)
+        result = self.synthesis(known, level, False)
         return result, bits_y.flatten(1).sum(1), bits_z.flatten(1).sum(1)
 
     def encoder_parameters(self) -> list[Tensor]:
@@ -567,18 +572,16 @@ class RangeModel(nn.Module):
         features = self.hyper_synthesis(z, level, True)
         quant, dequant = (rows(t, level) for t in self.integer_gains())
         scaled = _floor_ste((y * quant + _SCALE_ONE / 2) / _SCALE_ONE)
-        first = first_pass(y)
-        known: Tensor | None = None
-        restored, bits_y = torch.zeros_like(y), torch.zeros_like(y)
-        for prior, mask in ((self.priors[0], first), (self.priors[1], 1 - first)):
+        turn = pass_of(y, len(self.priors))
+        known, bits_y = torch.zeros_like(y), torch.zeros_like(y)
+        for k, prior in enumerate(self.priors):
             mean, index = prior(features, known, level, True).chunk(2, dim=1)
             symbol = dead_zone((scaled - mean) / 16, index)
             q = (symbol * 16 + mean).clamp(-32768, 32767)
             q = _floor_ste((q * dequant + _SCALE_ONE / 2) / _SCALE_ONE).clamp(-32768, 32767)
-            restored = restored + q * mask
-            bits_y = bits_y + index_bits(symbol, index) * mask * (index >= SKIP)
-            known = restored
-        result = self.synthesis(restored, level, True) * PIXEL_STEP
+            known = torch.where(turn == k, q, known)
+            bits_y = bits_y + index_bits(symbol, index) * (turn == k) * (index >= SKIP)
+        result = self.synthesis(known, level, True) * PIXEL_STEP
         return result, bits_y.flatten(1).sum(1), bits_z.flatten(1).sum(1)
 
     def _noisy(self, x: Tensor) -> Tensor:
