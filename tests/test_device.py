@@ -227,7 +227,9 @@ def test_ends_of_a_network(channels: int) -> None:
         assert ("pixel_shuffle + residual" in fused) == (channels <= 4)
         picture = cases.image(*size, channels, seed=turn)
         for index in (turn, turn + 10):
-            np.testing.assert_array_equal(emulate(program, picture, 0, size, index=index), program.run(picture, 0, size))
+            np.testing.assert_array_equal(
+                emulate(program, picture, 0, size, index=index), program.run(picture, 0, size)
+            )
         region = (width // 3, height // 2, width - width // 3, height - height // 2)
         got = emulate(program, picture, 0, size, region, index=turn)
         np.testing.assert_array_equal(got, program.run(picture, 0, size)[region[1] :, region[0] :])
@@ -280,7 +282,7 @@ def test_fast_network(index: int) -> None:
     """Fused layers with residual adds, over tile borders and image borders; sizes that are no multiple of anything."""
     program = Program(*cases.network_fast())
     chosen = [step for step in steps(program, index) if "32 x" in step]
-    assert chosen == (["row_pairs32 x 5", "row_pairs32 x 4"] if index in SM_90A else ["chain32 x 5", "chain32 x 5"])
+    assert chosen == (["row_pairs32 x 5", "row_pairs32 x 5"] if index in SM_90A else ["chain32 x 5", "chain32 x 5"])
     for height, width in [(1, 2), (5, 131), (110, 113)]:
         picture = cases.image(height, width, seed=height)
         expected = program.run(picture, 2, (height, width))
@@ -328,6 +330,28 @@ def test_chains_with_other_adds() -> None:
         picture = cases.image(53, 47)
         got = emulate(program, picture, 0, (53, 47), index=index)
         np.testing.assert_array_equal(got, program.run(picture, 0, (53, 47)))
+
+
+@pytest.mark.parametrize("index", SM_90A)
+@pytest.mark.parametrize("layers", [2, 3, 4, 5])
+def test_row_pairs(layers: int, index: int) -> None:
+    """Chains of all lengths, what their last layer adds and gives; planes that lack; several tiles a block."""
+    for turn, (last, dtype) in enumerate(itertools.product(("", "own", "before"), ("u8", "i16"))):
+        b = cases.ProgramBuilder(3, seed=layers)
+        before = x = b.conv("image", 16 if turn % 2 else 32, kernel=1)
+        for n in range(layers):
+            final = n == layers - 1
+            added = {"own": x, "before": before}.get(last) if final or n % 2 else None
+            width = b.channels[added] if added else 12 if final else 32
+            made = b.conv(x, width, dtype=dtype if final else "u8", add=added)
+            before, x = x, made
+        y = b.conv(x, 3, kernel=1)
+        program = Program(b.program(y), b.tensors)
+        assert f"row_pairs32 x {layers}" in steps(program, index)
+        height, width = (95, 121) if turn == index % 5 else (52, 63)
+        picture = cases.image(height, width, seed=turn)
+        got = emulate(program, picture, 0, (height, width), index=index)
+        np.testing.assert_array_equal(got, program.run(picture, 0, (height, width)))
 
 
 def test_workspace() -> None:

@@ -17,11 +17,11 @@ struct Ability {
   FusedKernel kernel;
   int min_channels, max_channels;  // of the widest value
   int min_layers, max_layers;
-  bool any_result;  // the last layer may give i8 or i16
+  bool i8_result, i16_result;  // may the last layer give them?
 };
-constexpr Ability kChain = {FusedKernel::kChain32, 1, 32, 2, 5, true};
-constexpr Ability kRowPairs = {FusedKernel::kRowPairs32, 1, 32, 2, 5, false};
-constexpr Ability kPair = {FusedKernel::kPair64, 33, 64, 2, 2, false};
+constexpr Ability kChain = {FusedKernel::kChain32, 1, 32, 2, 5, true, true};
+constexpr Ability kRowPairs = {FusedKernel::kRowPairs32, 1, 32, 2, 5, false, true};
+constexpr Ability kPair = {FusedKernel::kPair64, 33, 64, 2, 2, false, false};
 
 bool can_fuse(const Op& op) {
   return op.kind == OpKind::kConv && !op.conv.depthwise && op.conv.kernel == 3 && op.conv.stride == 1 && !op.conv.in_signed;
@@ -57,7 +57,8 @@ DeviceStep longest_chain(const std::vector<Op>& ops, int i, const Ability& abili
       }
     }
     const bool enough = static_cast<int>(chain.ops.size()) >= ability.min_layers && widest >= ability.min_channels;
-    if (closed && enough && (op.type == Dtype::kU8 || ability.any_result)) best = chain;
+    const bool right_type = op.type == Dtype::kI8 ? ability.i8_result : op.type == Dtype::kI16 ? ability.i16_result : true;
+    if (closed && enough && right_type) best = chain;
     if (op.type != Dtype::kU8) break;
     const auto next = std::find_if(op.readers.begin(), op.readers.end(), [&](int r) { return ops[r].in[0] == i; });
     if (next == op.readers.end()) break;

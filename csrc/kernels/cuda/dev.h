@@ -30,6 +30,14 @@ FASTCODEC_DEV int32_t mul_shift_32(int32_t a, int32_t b) {
 #endif
 }
 
+// A value of which the compiler knows nothing, so that what depends on it is not kept in registers over a loop.
+FASTCODEC_DEV int opaque(int v) {
+#if defined(__CUDA_ARCH__)
+  asm volatile("" : "+r"(v));
+#endif
+  return v;
+}
+
 FASTCODEC_DEV int32_t clamp(int32_t v, int32_t low, int32_t high) { return v < low ? low : v > high ? high : v; }
 
 // The four values, clamped to a byte, in the order of memory.
@@ -81,6 +89,9 @@ FASTCODEC_DEV uint32_t every_other_byte(uint32_t low, uint32_t high) {
 // Byte `i` of a word as a number.
 template <bool kSigned>
 FASTCODEC_DEV int32_t byte_of(uint32_t word, int i) {
+#if defined(__CUDA_ARCH__)
+  if (!kSigned) return __byte_perm(word, 0, 0x4440 + i);
+#endif
   const uint8_t byte = static_cast<uint8_t>(word >> 8 * i);
   return kSigned ? static_cast<int8_t>(byte) : byte;
 }

@@ -29,21 +29,36 @@ FASTCODEC_BLOCK void begin_products() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #endif
 }
-// Commits the products since begin_products and waits for them.
-template <int kCount>
-FASTCODEC_BLOCK void finish_products(int32_t (&d)[kCount]) {
+// Makes a group of the products since begin_products or the last group.
+FASTCODEC_BLOCK void commit_products() {
 #if defined(__CUDACC__)
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  asm volatile("wgmma.commit_group.sync.aligned;\n\twgmma.wait_group.sync.aligned 0;" ::: "memory");
-  FASTCODEC_UNROLL
-  for (int i = 0; i < kCount; ++i) asm volatile("" : "+r"(d[i])::"memory");
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 #endif
 #else
+  emulate::meet_warpgroup("commit_products", nullptr, [](const void* const*) { emulate::commit_multiplications(); });
+#endif
+}
+// Until at most kLeft groups are under way; while there are any, nothing may touch their registers.
+template <int kLeft>
+FASTCODEC_BLOCK void wait_products() {
+#if defined(__CUDACC__)
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kLeft) : "memory");
+#endif
+#else
+  emulate::meet_warpgroup("wait_products", nullptr, [](const void* const*) { emulate::finish_multiplications(kLeft); });
+#endif
+}
+// Waits for all committed products, which are in `d`.
+template <int kCount>
+FASTCODEC_BLOCK void finish_products(int32_t (&d)[kCount]) {
+  wait_products<0>();
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  FASTCODEC_UNROLL
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+r"(d[i])::"memory");
+#else
   (void)d;
-  emulate::meet_warpgroup("finish_products", nullptr, [](const void* const*) {
-    emulate::commit_multiplications();
-    emulate::finish_multiplications(0);
-  });
 #endif
 }
 
@@ -51,19 +66,21 @@ FASTCODEC_BLOCK void finish_products(int32_t (&d)[kCount]) {
 
 // "%10, %11, ... %19, " and the operands d[10] .. d[19]
 #define FASTCODEC_NAMES_4(t) "%" #t "0, %" #t "1, %" #t "2, %" #t "3"
+#define FASTCODEC_NAMES_6(t) FASTCODEC_NAMES_4(t) ", %" #t "4, %" #t "5"
 #define FASTCODEC_NAMES_8(t) FASTCODEC_NAMES_4(t) ", %" #t "4, %" #t "5, %" #t "6, %" #t "7"
 #define FASTCODEC_NAMES_10(t) FASTCODEC_NAMES_8(t) ", %" #t "8, %" #t "9"
-#define FASTCODEC_NAMES_100                                                                                              \
+#define FASTCODEC_NAMES_80                                                                                               \
   FASTCODEC_NAMES_10() ", " FASTCODEC_NAMES_10(1) ", " FASTCODEC_NAMES_10(2) ", " FASTCODEC_NAMES_10(3) ", "             \
-  FASTCODEC_NAMES_10(4) ", " FASTCODEC_NAMES_10(5) ", " FASTCODEC_NAMES_10(6) ", " FASTCODEC_NAMES_10(7) ", "            \
-  FASTCODEC_NAMES_10(8) ", " FASTCODEC_NAMES_10(9) ", "
+  FASTCODEC_NAMES_10(4) ", " FASTCODEC_NAMES_10(5) ", " FASTCODEC_NAMES_10(6) ", " FASTCODEC_NAMES_10(7) ", "
+#define FASTCODEC_NAMES_100 FASTCODEC_NAMES_80 FASTCODEC_NAMES_10(8) ", " FASTCODEC_NAMES_10(9) ", "
 #define FASTCODEC_REGISTERS_4(i) "+r"(d[i]), "+r"(d[i + 1]), "+r"(d[i + 2]), "+r"(d[i + 3])
 #define FASTCODEC_REGISTERS_8(i) FASTCODEC_REGISTERS_4(i), FASTCODEC_REGISTERS_4(i + 4)
 #define FASTCODEC_REGISTERS_40(i)                                                                                     \
   FASTCODEC_REGISTERS_8(i), FASTCODEC_REGISTERS_8(i + 8), FASTCODEC_REGISTERS_8(i + 16), FASTCODEC_REGISTERS_8(i + 24), \
       FASTCODEC_REGISTERS_8(i + 32)
-#define FASTCODEC_REGISTERS_104 FASTCODEC_REGISTERS_40(0), FASTCODEC_REGISTERS_40(40), FASTCODEC_REGISTERS_8(80), \
-      FASTCODEC_REGISTERS_8(88), FASTCODEC_REGISTERS_8(96)
+#define FASTCODEC_REGISTERS_88 FASTCODEC_REGISTERS_40(0), FASTCODEC_REGISTERS_40(40), FASTCODEC_REGISTERS_8(80)
+#define FASTCODEC_REGISTERS_96 FASTCODEC_REGISTERS_88, FASTCODEC_REGISTERS_8(88)
+#define FASTCODEC_REGISTERS_104 FASTCODEC_REGISTERS_96, FASTCODEC_REGISTERS_8(96)
 #define FASTCODEC_REGISTERS_120 FASTCODEC_REGISTERS_40(0), FASTCODEC_REGISTERS_40(40), FASTCODEC_REGISTERS_40(80)
 #define FASTCODEC_REGISTERS_128 FASTCODEC_REGISTERS_120, FASTCODEC_REGISTERS_8(120)
 #define FASTCODEC_WGMMA_TEXT(n, predicate, names, operands)                                                       \
@@ -93,12 +110,23 @@ FASTCODEC_BLOCK void multiply_shared(int32_t (&d)[kColumns / 2], uint64_t a, uin
 // The same with `a` in registers, as in `multiply`.
 template <int kColumns>
 FASTCODEC_BLOCK void multiply_registers(int32_t (&d)[kColumns / 2], const uint32_t (&a)[4], uint64_t b, bool accumulate) {
-  static_assert(kColumns == 208);
+  static_assert(kColumns == 176 || kColumns == 192 || kColumns == 208);
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   const int go_on = accumulate;
-  asm volatile(FASTCODEC_WGMMA_TEXT(208, "%109", FASTCODEC_NAMES_100 FASTCODEC_NAMES_4(10), "{%104, %105, %106, %107}, %108")
-               : FASTCODEC_REGISTERS_104
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(go_on));
+  if constexpr (kColumns == 176) {
+    asm volatile(FASTCODEC_WGMMA_TEXT(176, "%93", FASTCODEC_NAMES_80 FASTCODEC_NAMES_8(8), "{%88, %89, %90, %91}, %92")
+                 : FASTCODEC_REGISTERS_88
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(go_on));
+  } else if constexpr (kColumns == 192) {
+    asm volatile(FASTCODEC_WGMMA_TEXT(192, "%101", FASTCODEC_NAMES_80 FASTCODEC_NAMES_10(8) ", " FASTCODEC_NAMES_6(9),
+                                 "{%96, %97, %98, %99}, %100")
+                 : FASTCODEC_REGISTERS_96
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(go_on));
+  } else {
+    asm volatile(FASTCODEC_WGMMA_TEXT(208, "%109", FASTCODEC_NAMES_100 FASTCODEC_NAMES_4(10), "{%104, %105, %106, %107}, %108")
+                 : FASTCODEC_REGISTERS_104
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(go_on));
+  }
 #endif
 }
 

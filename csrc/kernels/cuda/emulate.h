@@ -3,7 +3,7 @@
 //
 // Runs the blocks of a kernel on the CPU, for tests on machines without a GPU. Each thread of a block is a fiber that goes on
 // until it must wait for others. Shared memory is poisoned and exactly as large as asked for; asynchronous work (cp.async,
-// wgmma) takes effect as late as the program allows: at the wait. The order in which threads run is a parameter: a missing
+// wgmma) takes effect as late as the program allows: at the wait; copies in some orders also at once. The order in which threads run is a parameter: a missing
 // barrier shows as a result that depends on it. Threads that wait for each other for ever are reported.
 //
 // Not seen here: missing proxy fences, memory order between blocks, bank conflicts, speed.

@@ -12,7 +12,7 @@
 
 #include "common/error.h"
 #include "kernels/cuda/emulate.h"
-#include "kernels/cuda/wgmma_bodies.h"
+#include "kernels/cuda/row_pairs_bodies.h"
 
 namespace fastcodec::cuda {
 namespace {
@@ -72,7 +72,8 @@ void run_fused(const FusedJob& job) {
       emulate::launch(chain_grid(job), 1, kChainThreads, chain_shared_bytes(job.side), order(), [&] { chain_block(job); });
       break;
     case FusedKernel::kRowPairs32:
-      emulate::launch(RowPairs32::tiles(job), 1, kWgmmaThreads, RowPairs32::kSharedBytes, order(), [&] { RowPairs32::block(job); });
+      emulate::launch(std::min(RowPairs32::tiles(job), job.n_units), 1, kWgmmaThreads, RowPairs32::kSharedBytes, order(),
+                      [&] { RowPairs32::block(job); });
       break;
     case FusedKernel::kPair64:
       emulate::launch(std::min(Pair64::tiles(job), job.n_units), 1, kWgmmaThreads, Pair64::kSharedBytes, order(),

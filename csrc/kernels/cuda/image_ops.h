@@ -103,10 +103,10 @@ constexpr int kFusedKernels = 3;
 struct FusedJob {
   FusedKernel kernel;
   ImageView in;
-  ImageView out;  // kChain32: any type; else u8
+  ImageView out;  // kChain32: any type; kRowPairs32: u8 or i16; kPair64: u8
   int n_layers;   // kPair64: 2
   int side;       // kChain32: of the tile with its halo
-  int n_units;    // kPair64: at most so many blocks, which persist
+  int n_units;    // kRowPairs32 and kPair64: at most so many blocks, which persist
   FusedLayer layers[kMaxFused];
 };
 

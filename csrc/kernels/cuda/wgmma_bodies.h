@@ -3,7 +3,7 @@
 //
 // Fused 3x3 convolutions by wgmma (sm_90a). Weights are the A operand, 64 rows; a strip of 8 columns of pixels is the B operand,
 // read where it lies in planes of 16 channels: a filter tap is another start address. A block is two warpgroups that take strips
-// in turn.
+// in turn. Here: what the kernels share, and two layers of up to 64 channels; row_pairs_bodies.h: up to 32.
 #pragma once
 
 #include "kernels/cuda/chain_bodies.h"
@@ -14,24 +14,36 @@ namespace fastcodec::cuda {
 constexpr int kWgmmaThreads = 256;
 constexpr int kStageBytes = kWgmmaThreads / 32 * 512;  // where each warp turns 32 pixels of a plane around
 
-// The two channels and two pixels of one group of 8 columns, requantised: channel c of pixels x and x + 1 in bytes 0 and 2,
-// channel c + 1 in bytes 1 and 3. `add` is in the same order.
-FASTCODEC_BLOCK uint32_t requantise(const int32_t* acc, const int32_t (&bias)[2], const int32_t (&mult)[2], uint32_t add) {
+// Of a thread's two channels, c and c + 1.
+struct Requantiser {
+  int32_t bias[2], mult[2];
+};
+FASTCODEC_BLOCK Requantiser requantiser(const FusedLayer& layer, int c) {
+  return {{layer.bias[c], layer.bias[c + 1]}, {layer.mult[c], layer.mult[c + 1]}};
+}
+// Sum i of a group of 8 columns: channel c + i / 2 of pixel x + i % 2.
+FASTCODEC_BLOCK int32_t requantise(const int32_t* acc, const Requantiser& by, int i) {
+  return dev::mul_shift_32(acc[i] + by.bias[i / 2], by.mult[i / 2]);
+}
+// All of them: channel c of pixels x and x + 1 in bytes 0 and 2, channel c + 1 in bytes 1 and 3.
+FASTCODEC_BLOCK uint32_t requantise(const int32_t* acc, const Requantiser& by) {
+  return dev::pack_bytes<false>(requantise(acc, by, 0), requantise(acc, by, 2), requantise(acc, by, 1), requantise(acc, by, 3));
+}
+// The same, plus values in the same order.
+FASTCODEC_BLOCK uint32_t requantise(const int32_t* acc, const Requantiser& by, uint32_t add) {
   int32_t v[4];
   FASTCODEC_UNROLL
-  for (int i = 0; i < 4; ++i) v[i] = dev::mul_shift_32(acc[i] + bias[i / 2], mult[i / 2]) + dev::byte_of<false>(add, i % 2 * 2 + i / 2);
+  for (int i = 0; i < 4; ++i) v[i] = requantise(acc, by, i) + dev::byte_of<false>(add, i % 2 * 2 + i / 2);
   return dev::pack_bytes<false>(v[0], v[2], v[1], v[3]);
 }
 
-// Writes 4 x 8 pixels of one plane: lane l has pixel l % 8 of row l / 8, at (x, y) of the image where `ok`.
-FASTCODEC_BLOCK void store_pixels(uint8_t* memory, uint32_t stage, uint32_t (&r)[4], const ImageView& out, int plane, int x, int y, bool ok) {
+// Writes 4 x 8 pixels of one plane: lane l has pixel l % 8 of row l / 8, which goes to `to` where `ok`.
+FASTCODEC_BLOCK void store_pixels(uint8_t* memory, uint32_t stage, uint32_t (&r)[4], uint8_t* to, bool ok) {
   const int at = dev::warp() * 512 + dev::lane() * 16;
   dev::sync_warp();  // all have read what was there
   dev::store_matrices_transposed(dev::shared_address(memory) + stage + at, r);
   dev::sync_warp();
-  if (!ok || plane >= (out.channels + kPlaneChannels - 1) / kPlaneChannels) return;
-  *reinterpret_cast<Words4*>(static_cast<uint8_t*>(out.data) + element(out, x, y, plane * kPlaneChannels)) =
-      *reinterpret_cast<const Words4*>(memory + stage + at);
+  if (ok) *reinterpret_cast<Words4*>(to) = *reinterpret_cast<const Words4*>(memory + stage + at);
 }
 
 // ---- two layers of up to 64 channels ------------------------------------------------------------------------------
@@ -61,7 +73,7 @@ struct Pair64 {
   template <bool kAdds, int kRows, int kPitch, int kPlane, class Put>
   static FASTCODEC_BLOCK void layer(const FusedLayer& layer, uint32_t weights, uint32_t source, const Added& added, Put put) {
     const int lane = dev::lane(), c = (dev::warp() & 3) * 16 + (lane >> 2) * 2;
-    const int32_t bias[2] = {layer.bias[c], layer.bias[c + 1]}, mult[2] = {layer.mult[c], layer.mult[c + 1]};
+    const Requantiser by = requantiser(layer, c);
     for (int strip = dev::thread() >> 7; strip < kMid / 8; strip += 2) {
       int32_t acc[kRows * 4];
       dev::begin_products();
@@ -71,17 +83,19 @@ struct Pair64 {
         dev::multiply_shared<kRows * 8>(acc, dev::operand(weights + k * 2048, 1024, 128),
                                         dev::operand(source + k % 2 * 2 * kPlane + shift, kPlane, kPitch * 16), k > 0);
       }
+      dev::commit_products();
       dev::finish_products(acc);
       FASTCODEC_UNROLL
       for (int row = 0; row < kRows; row += 4) {
         uint32_t r[4], add[4] = {};
+        const auto sums = [&](int q) { return &acc[(row + q < kRows ? row + q : kRows - 1) * 4]; };
         if (kAdds && layer.add != Add::kNone) {
           const int y = row + (lane >> 3) + added.y, side = added.side, kept = y < side ? y : side - 1;
           const int pixel = ((dev::warp() & 3) * side + kept) * side + strip * 8 + (lane & 7) + added.x;
           dev::load_matrices_transposed(add, added.tile + pixel * 16);
         }
         FASTCODEC_UNROLL
-        for (int q = 0; q < 4; ++q) r[q] = requantise(&acc[(row + q < kRows ? row + q : kRows - 1) * 4], bias, mult, add[q]);
+        for (int q = 0; q < 4; ++q) r[q] = kAdds ? requantise(sums(q), by, add[q]) : requantise(sums(q), by);
         put(strip, row, r);
       }
     }
@@ -120,89 +134,12 @@ struct Pair64 {
       const Added added = still_read ? Added{base + kInAt, kIn, 2, 2} : Added{base + kMidAt, kMid, 1, 1};
       layer<kAdds, kOut, kMid, kMidPlane>(j.layers[1], base + kWeightBytes, base + kMidAt, added, [&](int strip, int row, uint32_t (&r)[4]) {
         const int x = strip * 8 + (lane & 7), y = row + (lane >> 3), out_x = in.left + 2 + x, out_y = in.top + 2 + y;
-        store_pixels(memory, kStageAt, r, j.out, plane, out_x, out_y, x < kOut && y < kOut && out_x < j.out.width && out_y < j.out.height);
+        const bool ok = x < kOut && y < kOut && out_x < j.out.width && out_y < j.out.height && plane * kPlaneChannels < j.out.channels;
+        store_pixels(memory, kStageAt, r, static_cast<uint8_t*>(j.out.data) + element(j.out, out_x, out_y, plane * kPlaneChannels), ok);
       });
       if (more && still_read) {
         dev::sync_block();
         fetch_tile(j.in, tile_of(j, index + dev::grid_x()), 4, base + kInAt, kWgmmaThreads);
-      }
-    }
-  }
-};
-
-// ---- several layers of up to 32 channels --------------------------------------------------------------------------
-// The 64 rows are two image rows of 32 channels, so a product makes a pair of rows from four; the weights of a layer stay in 48
-// registers. Two buffers, as in chain_bodies.h.
-struct RowPairs32 {
-  static constexpr int kWidth = 64, kHeight = 52, kPairs = 26;  // of the tile with its halo; pairs of rows of a strip
-  static constexpr int kPlane = kWidth * (kHeight + 2) * 16 + 512;  // the rows behind the tile and what is read behind them
-  static constexpr int kStageAt = 4 * kPlane, kSharedBytes = kStageAt + kStageBytes;
-  static_assert(kSharedBytes <= 227 << 10, "more than a block may have");
-  static_assert(2 * kPairs >= kHeight - 2, "all rows");
-
-  static FASTCODEC_DEV int tile_width(const FusedJob& j) { return kWidth - 2 * j.n_layers; }
-  static FASTCODEC_DEV int tile_height(const FusedJob& j) { return kHeight - 2 * j.n_layers; }
-  static int tiles(const FusedJob& j) {
-    return ((j.out.width + tile_width(j) - 1) / tile_width(j)) * ((j.out.height + tile_height(j) - 1) / tile_height(j));
-  }
-
-  static FASTCODEC_BLOCK void layer(const FusedJob& j, const Tile& t, int n, uint8_t* memory, int src, int dst) {
-    const FusedLayer& layer = j.layers[n];
-    const int lane = dev::lane(), warp = dev::warp() & 3, plane = warp & 1, parity = warp >> 1;
-    const uint32_t base = dev::shared_address(memory);
-    Words4 weight[12];
-    FASTCODEC_UNROLL
-    for (int k = 0; k < 12; ++k) weight[k] = static_cast<const Words4*>(layer.weight)[k * 128 + (dev::thread() & 127)];
-    const int c = plane * 16 + (lane >> 2) * 2;
-    const int32_t bias[2] = {layer.bias[c], layer.bias[c + 1]}, mult[2] = {layer.mult[c], layer.mult[c + 1]};
-    const bool last = n + 1 == j.n_layers;
-    const int low = n + 1, high_x = kWidth - 1 - n, high_y = kHeight - 1 - n;  // valid after this layer
-    for (int strip = dev::thread() >> 7; low + strip * 8 < high_x; strip += 2) {
-      const int left = low + strip * 8;
-      int32_t acc[kPairs * 4];
-      dev::begin_products();
-      FASTCODEC_UNROLL
-      for (int k = 0; k < 12; ++k) {  // input row k / 3 of the pair, column k % 3
-        const uint32_t at = base + src + (k / 3 * kWidth + left - 1 + k % 3) * 16;
-        dev::multiply_registers<kPairs * 8>(acc, weight[k].w, dev::operand(at, kPlane, 2 * kWidth * 16), k > 0);
-      }
-      dev::finish_products(acc);
-      FASTCODEC_UNROLL
-      for (int pair = 0; pair < kPairs; pair += 4) {
-        const int row = 1 + 2 * (pair + (lane >> 3)) + parity, x = left + (lane & 7);
-        const bool inside = row < kHeight - 1;
-        const int kept = inside ? row : kHeight + 1;  // rows behind the tile: what is added there means nothing
-        const int at = plane * kPlane + (kept * kWidth + x) * 16;
-        uint32_t r[4], add[4] = {};
-        if (layer.add != Add::kNone) dev::load_matrices_transposed(add, base + (layer.add == Add::kInput ? src : dst) + at);
-        FASTCODEC_UNROLL
-        for (int q = 0; q < 4; ++q) r[q] = requantise(&acc[(pair + q < kPairs ? pair + q : kPairs - 1) * 4], bias, mult, add[q]);
-        if (!last) {
-          // Rows behind the tile go where nobody reads.
-          dev::store_matrices_transposed(base + (inside ? dst + at : kStageAt + dev::warp() * 512 + lane * 16), r);
-        } else {
-          const bool ok = x < high_x && row >= low && row < high_y && t.left + x < j.out.width && t.top + row < j.out.height;
-          store_pixels(memory, kStageAt, r, j.out, plane, t.left + x, t.top + row, ok);
-        }
-      }
-    }
-  }
-
-  static FASTCODEC_BLOCK void block(const FusedJob& j) {
-    const int tiles_x = (j.out.width + tile_width(j) - 1) / tile_width(j);
-    const Tile t{kWidth, kHeight, dev::block_x() % tiles_x * tile_width(j) - j.n_layers,
-                 dev::block_x() / tiles_x * tile_height(j) - j.n_layers, kPlane};
-    uint8_t* memory = dev::shared();
-    fetch_tile(j.in, t, 2, dev::shared_address(memory), kWgmmaThreads);
-    dev::wait_copies<0>();
-    for (int n = 0; n < j.n_layers; ++n) {
-      const int src = n % 2 * 2 * kPlane, dst = 2 * kPlane - src;
-      dev::publish_shared();
-      dev::sync_block();
-      layer(j, t, n, memory, src, dst);
-      if (n + 1 < j.n_layers && crosses_border(t, n + 1, j.out.width, j.out.height)) {
-        dev::sync_block();
-        replicate_border(memory + dst, 2, t, n + 1, j.out.width, j.out.height, kWgmmaThreads);
       }
     }
   }

@@ -4,7 +4,7 @@
 
 #include "kernels/cuda/conv_ops.h"
 #include "kernels/cuda/cuda_check.h"
-#include "kernels/cuda/wgmma_bodies.h"
+#include "kernels/cuda/row_pairs_bodies.h"
 
 namespace fastcodec::cuda {
 namespace {
@@ -25,7 +25,8 @@ __global__ void __launch_bounds__(kWgmmaThreads, 1) pair_kernel(const __grid_con
 }  // namespace
 
 void launch_row_pairs(const FusedJob& job, void* stream) {
-  launch_block_kernel("row_pairs_kernel", row_pairs_kernel, RowPairs32::tiles(job), kWgmmaThreads, RowPairs32::kSharedBytes, job, stream);
+  launch_block_kernel("row_pairs_kernel", row_pairs_kernel, std::min(RowPairs32::tiles(job), job.n_units), kWgmmaThreads,
+                      RowPairs32::kSharedBytes, job, stream);
 }
 
 void launch_pair(const FusedJob& job, void* stream) {
