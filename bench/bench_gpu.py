@@ -3,12 +3,13 @@
 """Networks on a GPU: whole and by kernel, beside torch.
 
     python bench/bench_gpu.py --json FILE       (bench/gpu_check.sh runs it after the tests)
+    ncu python bench/bench_gpu.py --once F      (one call at 8 MP, for a profiler)
 
 F is the fast RecCNN and P the paper's, R a synthesis of codec range, all with random weights; then the programs that
 decode of each installed range model. Each is first compared with the CPU. Times are medians of CUDA events, from an
-input in device memory to the result in device memory, per megapixel of the image; kernels by torch's profiler. Peers
-in the same run: the same layers in torch bf16 channels_last (F and P), and torch's int8 matrix product as what the GPU
-reaches (`int8 peak`). Without a GPU it says so and reports the steps only.
+input in device memory to the result in device memory, per megapixel of the image; kernels, numbered as a call launches
+them, by torch's profiler. Peers in the same run: the same layers in torch bf16 channels_last (F and P), and torch's
+int8 matrix product as what the GPU reaches (`int8 peak`). Without a GPU it says so and reports the steps only.
 """
 
 from __future__ import annotations
@@ -93,12 +94,18 @@ def torch_bf16(torch: Any, spec: dict[str, Any], tensors: dict[str, np.ndarray],
 
 
 def kernels_of(torch: Any, call: Callable[[], object]) -> dict[str, float]:
-    """Microseconds of each kernel of one call."""
+    """Microseconds of each kernel of one call, by name and number."""
+    calls = 5
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        for _ in range(5):
+        for _ in range(calls):
             call()
         torch.cuda.synchronize()
-    return {event.key: event.device_time_total / 5 for event in profile.key_averages() if "kernel" in event.key}
+    events = sorted((e for e in profile.events() if "kernel" in e.name), key=lambda e: e.time_range.start)
+    each = len(events) // calls
+    if len(events) != each * calls:  # some were lost: all of a name together
+        return {e.key: e.device_time_total / calls for e in profile.key_averages() if "kernel" in e.key}
+    times = [statistics.median(e.time_range.elapsed_us() for e in events[k::each]) for k in range(each)]
+    return {f"{events[k].name} #{k + 1}": us for k, us in enumerate(times)}
 
 
 def measure(torch: Any) -> dict[str, Any]:
@@ -133,6 +140,14 @@ def measure_one(torch: Any, network: Network, label: str, size: tuple[int, int],
         "torch_bf16_us_per_mp": torch_bf16(torch, *network.peer, size) / pixels if network.peer else None,
         "kernels_us": kernels_of(torch, call),
     }  # fmt: skip
+
+
+def run_once(torch: Any, name: str) -> None:
+    network = next(network for network in networks() if network.name == name)
+    height, width = (n // network.unit for n in SIZES["8 MP"])
+    image = torch.from_numpy(cases.input_of(network.program, height, width)).cuda()
+    network.program.run_torch(image, 0, cases.result_size(network.program, height, width))
+    torch.cuda.synchronize()
 
 
 def short(kernel: str) -> str:
@@ -170,7 +185,13 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=Path, help="name, result, seconds and last line of what ran before, tab-separated"
     )
+    parser.add_argument("--once", metavar="NETWORK", help="nothing but one call of this network at 8 MP")
     options = parser.parse_args()
+    if options.once:
+        import torch
+
+        run_once(torch, options.once)
+        return
     steps = []
     for line in options.steps.read_text().splitlines() if options.steps else []:
         name, outcome, seconds, text = line.split("\t", 3)

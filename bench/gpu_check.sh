@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Everything to be known about the CUDA kernels on this machine, in less than 8 minutes: builds with CUDA for one architecture,
-# runs the tests that need a GPU and those of the machine code, compute-sanitizer on a small set, and the benchmarks; prints one
-# table and writes gpu_check.json and the logs to the folder. The environment needs what `pip install .[test]` and building
-# without isolation need. Exit status: 0 all passed, 1 something failed, 2 there is no GPU (all else passed).
+# runs the tests that need a GPU and those of the machine code, compute-sanitizer on a small set, ncu on the kernels of the fast
+# network where it is and may, and the benchmarks; prints one table and writes gpu_check.json and the logs to the folder. The
+# environment needs what `pip install .[test]` and building without isolation need. Exit status: 0 all passed, 1 something
+# failed, 2 there is no GPU (all else passed).
 #
 #   bench/gpu_check.sh RESULTS      ARCH=80 PYTHON=python3.12 BUILD=build/gpu_check bench/gpu_check.sh RESULTS
 #
@@ -71,6 +72,16 @@ for tool in memcheck racecheck synccheck; do
       --kernel-regex kns=fastcodec "$python" -m pytest -q -m gpu tests/test_gpu.py -k small
   fi
 done
+ncu=$(command -v ncu || ls /usr/local/cuda/bin/ncu /opt/nvidia/nsight-compute/*/ncu 2>/dev/null | tail -n 1)
+if [[ -z $gpu ]]; then skip ncu "no GPU"
+elif [[ -z $ncu ]]; then skip ncu "no ncu"
+# How busy the tensor cores and the memory are, conflicts of banks, what warps wait for.
+elif timeout 90 "$ncu" --clock-control none --kernel-name regex:'image_kernel|row_pairs_kernel|conv_kernel' --print-details all \
+    --section SpeedOfLight --section ComputeWorkloadAnalysis --section MemoryWorkloadAnalysis_Tables --section WarpStateStats \
+    "$python" bench/bench_gpu.py --once F >"$out/ncu.log" 2>&1; then
+  printf 'ncu\tpassed\t0\tsee ncu.log\n' >>"$steps"
+else skip ncu "$(tail -n 1 "$out/ncu.log")"
+fi
 timeout 120 "$python" bench/bench_gpu.py --steps "$steps" --json "$out/gpu_check.json" || failed=1
 ((failed)) && exit 1
 [[ -n $gpu ]] || { echo "NO GPU: the kernels ran in the emulator only, and nothing was timed."; exit 2; }
