@@ -21,9 +21,9 @@ struct Tile {
 // Gives the positions outside the image, except the outer `margin`, the values of the nearest pixel: what the next layer takes
 // for its border. The nearest pixel is in the tile, because a tile begins inside the image. Call between two sync_block.
 FASTCODEC_BLOCK void replicate_border(uint8_t* memory, int planes, const Tile& t, int margin, int width, int height, int n_threads) {
-  const int columns = t.width - 2 * margin, rows = t.height - 2 * margin;
-  for (int i = dev::thread(); i < rows * columns; i += n_threads) {
-    const int x = margin + i % columns, y = margin + i / columns;
+  for (int i = dev::thread(); i < t.width * t.height; i += n_threads) {
+    const int x = i % t.width, y = i / t.width;
+    if (x < margin || x >= t.width - margin || y < margin || y >= t.height - margin) continue;
     const int from_x = dev::clamp(t.left + x, 0, width - 1) - t.left, from_y = dev::clamp(t.top + y, 0, height - 1) - t.top;
     if (from_x == x && from_y == y) continue;
     for (int p = 0; p < planes; ++p) {

@@ -42,11 +42,14 @@ struct RowPairs32 {
   // Begins to copy columns of a tile, a multiple of 8, by n_threads threads of which this is number `thread`. Planes that the
   // image lacks mean nothing; their weights are zero.
   static FASTCODEC_BLOCK void fetch_columns(const ImageView& image, const Tile& t, uint32_t to, int first, int end, int thread, int n_threads) {
-    const int planes = (image.channels + kPlaneChannels - 1) / kPlaneChannels, columns = end - first;
+    const bool two = image.channels > kPlaneChannels;
+    const int columns = end - first;
+    FASTCODEC_NO_UNROLL
     for (int i = thread; i < columns * kHeight; i += n_threads) {
       const int x = columns == 8 ? first + (i & 7) : first + i % columns, y = columns == 8 ? i >> 3 : i / columns;
       const uint8_t* from = static_cast<const uint8_t*>(image.data) + element(image, t.left + x, t.top + y, 0);
-      for (int p = 0; p < planes; ++p) dev::copy_16(to + p * kPlane + (y * kWidth + x) * 16, from + p * image.plane);
+      dev::copy_16(to + (y * kWidth + x) * 16, from);
+      if (two) dev::copy_16(to + kPlane + (y * kWidth + x) * 16, from + image.plane);
     }
     dev::commit_copies();
   }
@@ -109,8 +112,15 @@ struct RowPairs32 {
       dev::sync_block();
       dev::finish_products(acc);
       if (strip + 2 >= n_strips) load_weights(j.layers[last ? 0 : turn.n + 1], weight);
+      // No strip from this one on reads these columns.
+      if (turn.next >= 0 && strip > 0) fetch_columns(j.in, tile_of(j, turn.next), base + turn.src, strip * 8 - 8, strip * 8, dev::thread() & 127, 128);
       const int top = dev::opaque(low + parity);
       uint8_t* out = static_cast<uint8_t*>(j.out.data) + (plane * j.out.plane + (static_cast<ptrdiff_t>(t.top + top) * j.out.width + t.left) * 16) * (pixel / 16);
+      const auto store = [&](int pair) {
+        const int y = 2 * (pair + (lane >> 3)), x = left + (lane & 7);
+        const bool ok = pair + (lane >> 3) < kPairs && x < past_x && top + y < past;
+        store_pixels(memory, kStageAt, out + (y * j.out.width + x) * 16, ok);
+      };
       FASTCODEC_UNROLL
       for (int pair = 0; pair < kPairs; pair += 4) {
         const bool inside = pair + (lane >> 3) < kPairs;
@@ -134,12 +144,13 @@ struct RowPairs32 {
           FASTCODEC_UNROLL
           for (int q = 0; q < 4; ++q) r[q] = requantise(sums(q), by);
         }
-        if (last) store_pixels(memory, kStageAt, r, out + ((row - top) * j.out.width + x) * 16, inside && x < past_x && row < past);
-        else dev::store_matrices_transposed(base + (inside ? turn.dst + at : kStageAt + dev::warp() * 512 + lane * 16), r);
+        if (last) {
+          if (pair > 0) store(pair - 4);  // while the next are made
+          stage_pixels(memory, kStageAt, r);
+          if (pair + 4 >= kPairs) store(pair);
+        } else dev::store_matrices_transposed(base + (inside ? turn.dst + at : kStageAt + dev::warp() * 512 + lane * 16), r);
       }
       if (!last) dev::publish_shared();
-      // No strip from this one on reads these columns.
-      if (turn.next >= 0 && strip > 0) fetch_columns(j.in, tile_of(j, turn.next), base + turn.src, strip * 8 - 8, strip * 8, dev::thread() & 127, 128);
     }
     if ((n_strips - turn.mine) % 2 == 0) dev::sync_block();  // the other's last strip
   }
@@ -180,7 +191,8 @@ struct RowPairs32 {
       }
       if (turn.next >= 0) {
         if (j.layers[last].add == Add::kInput) dev::sync_block();  // it has read src until now
-        fetch_columns(j.in, tile_of(j, turn.next), base + turn.src, strips(last) * 8 - 8, kWidth, dev::thread(), kWgmmaThreads);
+        // Not by the warpgroup that has just made the last strip.
+        if (turn.mine == 0) fetch_columns(j.in, tile_of(j, turn.next), base + turn.src, strips(last) * 8 - 8, kWidth, dev::thread() & 127, 128);
       }
     }
   }

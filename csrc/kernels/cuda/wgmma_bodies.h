@@ -37,13 +37,15 @@ FASTCODEC_BLOCK uint32_t requantise(const int32_t* acc, const Requantiser& by, u
   return dev::pack_bytes<false>(v[0], v[2], v[1], v[3]);
 }
 
-// Writes 4 x 8 pixels of one plane: lane l has pixel l % 8 of row l / 8, which goes to `to` where `ok`.
-FASTCODEC_BLOCK void store_pixels(uint8_t* memory, uint32_t stage, uint32_t (&r)[4], uint8_t* to, bool ok) {
-  const int at = dev::warp() * 512 + dev::lane() * 16;
+// Turns 4 x 8 pixels of one plane around.
+FASTCODEC_BLOCK void stage_pixels(uint8_t* memory, uint32_t stage, uint32_t (&r)[4]) {
   dev::sync_warp();  // all have read what was there
-  dev::store_matrices_transposed(dev::shared_address(memory) + stage + at, r);
+  dev::store_matrices_transposed(dev::shared_address(memory) + stage + dev::warp() * 512 + dev::lane() * 16, r);
+}
+// Writes them: lane l has pixel l % 8 of row l / 8, which goes to `to` where `ok`.
+FASTCODEC_BLOCK void store_pixels(uint8_t* memory, uint32_t stage, uint8_t* to, bool ok) {
   dev::sync_warp();
-  if (ok) *reinterpret_cast<Words4*>(to) = *reinterpret_cast<const Words4*>(memory + stage + at);
+  if (ok) *reinterpret_cast<Words4*>(to) = *reinterpret_cast<const Words4*>(memory + stage + dev::warp() * 512 + dev::lane() * 16);
 }
 
 // ---- two layers of up to 64 channels ------------------------------------------------------------------------------
@@ -135,7 +137,8 @@ struct Pair64 {
       layer<kAdds, kOut, kMid, kMidPlane>(j.layers[1], base + kWeightBytes, base + kMidAt, added, [&](int strip, int row, uint32_t (&r)[4]) {
         const int x = strip * 8 + (lane & 7), y = row + (lane >> 3), out_x = in.left + 2 + x, out_y = in.top + 2 + y;
         const bool ok = x < kOut && y < kOut && out_x < j.out.width && out_y < j.out.height && plane * kPlaneChannels < j.out.channels;
-        store_pixels(memory, kStageAt, r, static_cast<uint8_t*>(j.out.data) + element(j.out, out_x, out_y, plane * kPlaneChannels), ok);
+        stage_pixels(memory, kStageAt, r);
+        store_pixels(memory, kStageAt, static_cast<uint8_t*>(j.out.data) + element(j.out, out_x, out_y, plane * kPlaneChannels), ok);
       });
       if (more && still_read) {
         dev::sync_block();
