@@ -206,7 +206,7 @@ void DeviceProgram::upload_weight(const DeviceStep& step, int i) {
   else if (op.conv.wide) packed = cuda::pack_wide(weights, planes, conv_tiles(op), conv_chunk(op));
   else if (step.adds.empty()) packed = cuda::pack_conv(weights, planes, conv_tiles(op), conv_chunk(op));
   else if (step.kernel == FusedKernel::kPair64) packed = cuda::pack_pair(weights);
-  else if (step.kernel == FusedKernel::kRowPairs32) packed = cuda::pack_row_pairs(weights);
+  else if (step.kernel == FusedKernel::kRowPairs32) packed = cuda::pack_row_pairs(weights, i == step.ops.front() && planes == 1);
   else packed = cuda::pack_conv(weights, 2, 2, 2);
   tables_[i].weight = upload(packed.data(), packed.size());
 }

@@ -58,12 +58,14 @@ std::vector<int8_t> pack_pair(const ConvWeights& w) {
   return packed;
 }
 
-std::vector<int8_t> pack_row_pairs(const ConvWeights& w) {
+std::vector<int8_t> pack_row_pairs(const ConvWeights& w, bool narrow) {
   std::vector<int8_t> packed;
   for (int i = 0; i < 12 * 128 * 16; ++i) {
     const int b = i % 16, thread = i / 16 % 128, step = i / 2048, lane = thread % 32, warp = thread / 32;
-    const int out = warp % 2 * 16 + conv_channel(1, 0, operand_row(lane, b));
-    packed.push_back(weight_at(w, out, step / 3 - warp / 2, step % 3, operand_k(lane, b)));
+    const int out = warp % 2 * 16 + conv_channel(1, 0, operand_row(lane, b)), k = operand_k(lane, b), other = k / 16;
+    if (!narrow) packed.push_back(weight_at(w, out, step / 3 - warp / 2, step % 3, k));
+    else if (step < 4) packed.push_back(weight_at(w, out, step - warp / 2, other, k % 16));
+    else packed.push_back(step < 6 ? weight_at(w, out, step % 2 * 2 + other - warp / 2, 2, k % 16) : int8_t{0});
   }
   return packed;
 }

@@ -29,7 +29,8 @@ std::vector<int8_t> pack_wide(const ConvWeights& w, int n_planes, int n_tiles, i
 std::vector<int8_t> pack_pair(const ConvWeights& w);
 
 // For wgmma, 32 inputs and outputs, kernel 3: the rows of the A operand are the outputs of two image rows, so its steps run over
-// 4 input rows x 3 columns and a quarter of the weights is zero. Steps, threads of the warpgroup, 16 bytes.
-std::vector<int8_t> pack_row_pairs(const ConvWeights& w);
+// 4 input rows x 3 columns and a quarter of the weights is zero. Steps, threads of the warpgroup, 16 bytes. `narrow`: at most 16
+// inputs, so that half as many steps have two of those taps each: columns 0 and 1 of a row, column 2 of two rows.
+std::vector<int8_t> pack_row_pairs(const ConvWeights& w, bool narrow);
 
 }  // namespace fastcodec::cuda

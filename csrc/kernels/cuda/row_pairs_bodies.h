@@ -25,6 +25,7 @@ struct RowPairs32 {
   static constexpr FASTCODEC_DEV int end_x(int n) { return kWidth - 1 - n; }
   static constexpr FASTCODEC_DEV int end_y(int n) { return kHeight - 1 - n; }
   static constexpr FASTCODEC_DEV int strips(int n) { return (end_x(n) - n - 1 + 7) / 8; }
+  static constexpr FASTCODEC_DEV int steps(bool narrow) { return narrow ? 6 : 12; }
   // Pairs of rows of a strip: even, as the products want it.
   static constexpr FASTCODEC_DEV int pairs(int n) { return (end_y(n) - n - 1 + 3) / 4 * 2; }
 
@@ -39,8 +40,7 @@ struct RowPairs32 {
     return {kWidth, kHeight, x - j.n_layers, y - j.n_layers, kPlane};
   }
 
-  // Begins to copy columns of a tile, a multiple of 8, by n_threads threads of which this is number `thread`. Planes that the
-  // image lacks mean nothing; their weights are zero.
+  // Begins to copy columns of a tile, a multiple of 8, by n_threads threads of which this is number `thread`.
   static FASTCODEC_BLOCK void fetch_columns(const ImageView& image, const Tile& t, uint32_t to, int first, int end, int thread, int n_threads) {
     const bool two = image.channels > kPlaneChannels;
     const int columns = end - first;
@@ -79,8 +79,18 @@ struct RowPairs32 {
     }
   }
 
+  // First of the two halves of k of a step: `row` of the four of a pair and column; where the other lies.
+  struct Half {
+    int row, column, to_other;
+  };
+  static constexpr FASTCODEC_DEV Half half(bool narrow, int step) {
+    if (!narrow) return {step / 3, step % 3, kPlane};
+    return step < 4 ? Half{step, 0, 16} : Half{step % 2 * 2, 2, kWidth * 16};
+  }
+
   // One layer from buffer to buffer, or to the output image if it is the last. `weight` is then that of the next one.
-  template <int kPairs>
+  // kNarrow: from one plane, so that the halves of k are neighbouring taps.
+  template <int kPairs, bool kNarrow>
   static FASTCODEC_BLOCK void layer(const FusedJob& j, const Turn& turn, Weights& weight) {
     uint8_t* memory = dev::shared();
     const FusedLayer& layer = j.layers[turn.n];
@@ -102,10 +112,11 @@ struct RowPairs32 {
       int32_t acc[kPairs * 4];
       dev::begin_products();
       FASTCODEC_UNROLL
-      for (int k = 0; k < 12; ++k) {  // input row k / 3 of the pair, column k % 3
-        const uint32_t at = base + turn.src + ((low - 1 + k / 3) * kWidth + left - 1 + k % 3) * 16;
-        dev::multiply_registers<kPairs * 8>(acc, weight[k].w, dev::operand(at, kPlane, 2 * kWidth * 16), k > 0);
-        if (k >= 10) dev::commit_products();
+      for (int k = 0; k < steps(kNarrow); ++k) {
+        const Half h = half(kNarrow, k);
+        const uint32_t at = base + turn.src + ((low - 1 + h.row) * kWidth + left - 1 + h.column) * 16;
+        dev::multiply_registers<kPairs * 8>(acc, weight[k].w, dev::operand(at, h.to_other, 2 * kWidth * 16), k > 0);
+        if (k >= steps(kNarrow) - 2) dev::commit_products();
       }
       if (last) dev::wait_products<0>();  // the other may replace what this has read
       else dev::wait_products<1>();
@@ -172,9 +183,12 @@ struct RowPairs32 {
       for (turn.n = 0; turn.n <= last; ++turn.n) {
         turn.next = turn.n == last && next < n_tiles ? next : -1;
         switch (pairs(turn.n)) {
-          case pairs(0): layer<pairs(0)>(j, turn, weight); break;
-          case pairs(1): layer<pairs(1)>(j, turn, weight); break;
-          default: layer<pairs(kMaxLayers - 1)>(j, turn, weight); break;
+          case pairs(0):
+            if (j.in.channels <= kPlaneChannels) layer<pairs(0), true>(j, turn, weight);
+            else layer<pairs(0), false>(j, turn, weight);
+            break;
+          case pairs(1): layer<pairs(1), false>(j, turn, weight); break;
+          default: layer<pairs(kMaxLayers - 1), false>(j, turn, weight); break;
         }
         turn.mine = (turn.mine + strips(turn.n)) & 1;
         if (turn.n == last) break;
