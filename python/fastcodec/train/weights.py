@@ -44,12 +44,16 @@ def load_weights(nets: dict[str, nn.Module], path: str | Path) -> list[str]:
 
 
 def fitted(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a network for another number of levels, or for a codec with a block grid or without.
+    """The weights of a network for more blocks, another number of levels, or a codec with a block grid or without one.
 
-    Levels are taken from the same relative places. The first layer's inputs for the position in the grid begin at 0,
-    or go, with their mean added to its biases. Everything else stays as it is.
+    Levels are taken from the same relative places. Blocks that are new add nothing at first: their second convolution
+    begins at 0. The first layer's inputs for the position in the grid begin at 0, or go, with their mean added to its
+    biases. Everything else stays as it is.
     """
     result = dict(tensors)
+    for key, value in wanted.items():
+        if key not in result and key.startswith(("trunk.first.", "trunk.second.")):
+            result[key] = torch.zeros_like(value) if key.startswith("trunk.second.") else value
     for key, table in tensors.items():
         rows = len(wanted.get(key, table)) if key.endswith(("level_gain", "level_bias")) else 0
         if rows and rows != len(table):
