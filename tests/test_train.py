@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install '
 
 import safetensors.torch  # noqa: E402
 from fastcodec import packed_model  # noqa: E402
-from fastcodec.train import distil, export, losses, networks, resample, weights  # noqa: E402
+from fastcodec.train import distil, export, layers, losses, networks, resample, weights  # noqa: E402
 from fastcodec.train import train as training  # noqa: E402
 
 CONFIG = """
@@ -46,6 +46,7 @@ train = "rec"
 scale = 1
 steps = 2
 lr = 1e-3
+muon = true
 [[stage]]
 train = "rec"
 scale = 1
@@ -287,6 +288,17 @@ def test_a_run_starts_from_the_float_weights_of_another(folder, tmp_path):
         training.main(wider, out=tmp_path / "c", **options)
 
 
+def test_weights_fit_more_blocks_and_change_nothing():
+    few = random_network("fast rec", 1)
+    many = networks.make_rec("fast", scale=1, levels=3, period=8, width=12, blocks=4)
+    many.load_state_dict(weights.fitted(few.state_dict(), many.state_dict()))
+    assert len(many.trunk.blocks()) > len(few.trunk.blocks())
+    x, level = torch.rand(3, 3, 32, 32), torch.arange(3)
+    assert torch.equal(many(x, level), few(x, level))
+    many(x, level).sum().backward()
+    assert all(second.weight.grad.abs().max() > 0 for _, second in many.trunk.blocks())
+
+
 def test_weights_fit_a_codec_with_another_grid_or_other_levels():
     def network(levels, period):
         return networks.make_rec("fast", scale=1, levels=levels, period=period, width=8, blocks=1)
@@ -339,6 +351,22 @@ def test_training_never_changes_the_frozen_network(folder, tmp_path):
     assert training.run_stage(run, config["stage"][0], math.inf, lambda record: None)
     same = {k: all(torch.equal(a, b) for a, b in zip(before[k], n.parameters(), strict=True)) for k, n in nets.items()}
     assert same == {"rec2": True, "com2": False}
+
+
+def test_a_long_chain_begins_with_features_that_tell_images_apart():
+    torch.manual_seed(1)
+    net, features = networks.make_rec("paper", scale=1, levels=1, period=0, width=16, layers=20), []
+    with torch.no_grad():
+        net(0.5 + 0.02 * torch.randn(2, 3, 16, 16), torch.zeros(2, dtype=torch.long), features=features)
+    one, two = features[0].float().flatten(1)
+    assert torch.cosine_similarity(one, two, dim=0) < 0.95
+
+
+def test_padding_is_the_same_compiled_or_not():
+    x = torch.rand(2, 8, 5, 6).contiguous(memory_format=torch.channels_last)
+    padded = layers.pad_by_one(x)
+    assert torch.equal(padded, torch.nn.functional.pad(x, (1, 1, 1, 1), mode="replicate"))
+    assert padded.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("subsampling", ["4:2:0", "4:4:4"])
@@ -409,7 +437,7 @@ def test_an_empty_data_folder_is_a_clear_error(tmp_path):
         (("seed = 5", ""), "seed must be int, got None"),
         (("crop = 32", "crop = '32'"), "data.crop must be int, got '32'"),
         (("share_grey = 0.3", ""), "codec.share_grey must be int or float"),
-        (("steps = 2", ""), "a stage must have either steps or minutes, got ['lr', 'scale', 'train']"),
+        (("steps = 2", ""), "a stage must have either steps or minutes, got ['lr', 'muon', 'scale', 'train']"),
         (("steps = 2", "steps = 2\nminutes = 1"), "a stage must have either steps or minutes"),
         (("steps = 2", "steps = 2.5"), "stage.steps must be int, got 2.5"),
         (("steps = 2", "minutes = '1'"), "stage.minutes must be int or float, got '1'"),
@@ -518,7 +546,7 @@ def test_the_switches_of_the_ablations(folder, tmp_path):
     assert loss(loss="squares") == pytest.approx(full * 2e-3, rel=1e-4)
     rec = {**stage, "train": "rec"}
     one, two = (
-        training.train_rec_step(run, {**rec, **keys}, samples, torch.full((3,), 1e-4)).item()
+        training.train_rec_step(run, {**rec, **keys}, samples, torch.full((3,), 1e-4), nets["rec2"]).item()
         for keys in ({}, {"loss": "squares"})
     )
     assert one < 0 < two

@@ -19,7 +19,8 @@ from torch import Tensor
 from ..codecs import by_name
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp"}
-BATCHES_AHEAD = 4  # so that a slow sample does not hold up a step
+BATCHES_AHEAD = 4  # beyond those in the making, so that a slow sample does not hold up a step
+CPU = torch.device("cpu")
 
 
 class Photos:
@@ -137,71 +138,84 @@ class Samples:
     get reuse > 1. With cut > 1 a square of cut x cut crops goes through the codec as one image and is cut up
     afterwards: a codec divides its bits between the parts of an image, so small images alone would mislead. Batches
     then come from the recent samples, to which a step adds batch / reuse on average.
-    The next batches are made in the background while the caller trains.
+    The samples of the next steps are made in the background by `workers` threads, one a step, while the caller trains;
+    another thread puts them together, in order. Photographs are on the CPU, samples and batches on `device`.
     """
 
-    def __init__(self, photos: Photos, sampling: Sampling, compact: Compact, seed: int, workers: int) -> None:
-        self.photos, self.sampling, self.compact, self.seed = photos, sampling, compact, seed
+    def __init__(
+        self, photos: Photos, sampling: Sampling, compact: Compact, seed: int, workers: int,
+        device: torch.device = CPU,
+    ) -> None:  # fmt: skip
+        self.photos, self.sampling, self.compact, self.seed, self.device = photos, sampling, compact, seed, device
         self.recent: list[Sample] = []
-        self.pool = ThreadPoolExecutor(max(1, workers))
+        self.workers = max(1, workers)
+        self.pool = ThreadPoolExecutor(self.workers)
         self.ahead = ThreadPoolExecutor(1)
         self.pending: deque[tuple[int, Future[tuple[Tensor, Tensor, list[int]]]]] = deque()
+        self.begun = False
 
-    def fresh(self, rng: random.Random, count: int) -> list[Sample]:
+    def count(self, step: int) -> int:
+        """How many images a step sends through the codec; the first of all sends a whole batch."""
+        s = self.sampling
+        if not self.begun:
+            self.begun = True
+            return s.batch
+        if s.cut == 1:
+            return max(1, s.batch // s.reuse)
+        squares = s.batch / (s.reuse * s.cut**2)
+        return int((step + 1) * squares) - int(step * squares)
+
+    def fresh(self, step: int, count: int) -> list[Sample]:
         """cut x cut samples of each of `count` squares."""
-        if count == 0:
-            return []
-        s = self.sampling
-        crops = [self.photos.crop(rng, s.crop * s.cut) for _ in range(count)]
-        qualities = [s.quality(rng) for _ in crops]
-        modes = [("4:4:4" if rng.random() < s.share_444 else "4:2:0", rng.random() < s.share_grey) for _ in crops]
-        crops = [_grey(c) if grey else c for c, (_, grey) in zip(crops, modes, strict=True)]
-        with torch.no_grad():
-            compact = to_bytes(self.compact(to_real(crops), qualities))
-        jobs = [
-            self.pool.submit(through_codec, s.codec, p, q, subsampling=m, grey=g)
-            for p, q, (m, g) in zip(compact, qualities, modes, strict=True)
-        ]
-        device = self.photos.flat.device
-        squares = [
-            (torch.from_numpy(np.array(j.result()[0])).to(device), c, q)
-            for j, c, q in zip(jobs, crops, qualities, strict=True)
-        ]
-        return [
-            (d, c, q)
-            for decoded, crop, q in squares
-            for d, c in zip(_cut(decoded, s.cut), _cut(crop, s.cut), strict=True)
-        ]
+        s, rng, samples = self.sampling, random.Random(f"{self.seed}/{step}"), []
+        for _ in range(count):
+            crop, quality = self.photos.crop(rng, s.crop * s.cut), s.quality(rng)
+            mode, grey = "4:4:4" if rng.random() < s.share_444 else "4:2:0", rng.random() < s.share_grey
+            crop = _grey(crop) if grey else crop
+            with torch.no_grad():
+                compact = to_bytes(self.compact(to_real([crop]), [quality]))[0]
+            pixels = through_codec(s.codec, compact, quality, subsampling=mode, grey=grey)[0]
+            decoded = upload(torch.from_numpy(np.array(pixels)), self.device)
+            crop = upload(crop, self.device)
+            samples += [(d, c, quality) for d, c in zip(_cut(decoded, s.cut), _cut(crop, s.cut), strict=True)]
+        return samples
 
-    def make(self, step: int) -> tuple[Tensor, Tensor, list[int]]:
-        rng = random.Random(f"{self.seed}/{step}")
-        s = self.sampling
-        limit = 64 * s.batch
-        if s.cut > 1:
-            squares = s.batch / (s.reuse * s.cut**2)
-            count = int((step + 1) * squares) - int(step * squares) if self.recent else s.batch
-            self.recent = (self.recent + self.fresh(rng, count))[-limit:]
-            samples = rng.choices(self.recent, k=s.batch)
-        else:
-            samples = self.fresh(rng, s.batch if not self.recent else max(1, s.batch // s.reuse))
-            if s.reuse > 1:
-                self.recent = (self.recent + samples)[-limit:]
-                samples += rng.choices(self.recent, k=s.batch - len(samples))
+    def mix(self, step: int, samples: list[Sample]) -> tuple[Tensor, Tensor, list[int]]:
+        """The batch of a step from its fresh samples and the recent ones."""
+        s, rng = self.sampling, random.Random(f"{self.seed}/{step}/mix")
+        if s.reuse > 1 or s.cut > 1:
+            self.recent = (self.recent + samples)[-64 * s.batch :]
+            kept = samples if s.cut == 1 else []
+            samples = kept + rng.choices(self.recent, k=s.batch - len(kept))
         decoded, photographs, qualities = zip(*samples, strict=True)
         return to_real(list(decoded)), to_real(list(photographs)), list(qualities)
+
+    def make(self, step: int) -> tuple[Tensor, Tensor, list[int]]:
+        """A batch, now."""
+        return self.mix(step, self.fresh(step, self.count(step)))
+
+    def start(self, step: int) -> None:
+        """Have the batch of a step made in the background."""
+        fresh = self.pool.submit(self.fresh, step, self.count(step))
+        self.pending.append((step, self.ahead.submit(lambda: self.mix(step, fresh.result()))))
 
     def batch(self, step: int) -> tuple[Tensor, Tensor, list[int]]:
         """Decoded compact [N,3,h,w], photographs [N,3,H,W] (both 0..1), qualities."""
         if not self.pending or self.pending[0][0] != step:
-            self.pending = deque([(step, self.ahead.submit(self.make, step))])
-        while len(self.pending) <= BATCHES_AHEAD:
-            later = self.pending[-1][0] + 1
-            self.pending.append((later, self.ahead.submit(self.make, later)))
+            self.pending.clear()
+            self.start(step)
+        while len(self.pending) <= self.workers + BATCHES_AHEAD:
+            self.start(self.pending[-1][0] + 1)
         return self.pending.popleft()[1].result()
 
     def close(self) -> None:
-        for pool in (self.ahead, self.pool):
+        for pool in (self.pool, self.ahead):
             pool.shutdown(cancel_futures=True)
+
+
+def upload(values: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on the device, without waiting for what the device has to do before."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
 
 
 def _cut(square: Tensor, cut: int) -> list[Tensor]:

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import networks
+from .data import upload
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Teacher:
 
     def level(self, qualities: list[int]) -> Tensor:
         """Row of the teacher's nearest level for each quality, int64 [N]."""
-        q = torch.tensor(qualities, dtype=torch.float32, device=self.levels.device)
+        q = upload(torch.tensor(qualities, dtype=torch.float32), self.levels.device)
         return (q[:, None] - self.levels[None]).abs().argmin(dim=1)
 
     @torch.no_grad()

@@ -29,6 +29,12 @@ def round_ste(x: Tensor) -> Tensor:
     return x + (torch.floor(x + 0.5) - x).detach()
 
 
+def pad_by_one(x: Tensor) -> Tensor:
+    """Replicate padding by one pixel (as F.pad would, in a form that torch.compile fuses)."""
+    x = torch.cat([x[..., :1], x, x[..., -1:]], dim=3)
+    return torch.cat([x[:, :, :1], x, x[:, :, -1:]], dim=2)
+
+
 class Conv(nn.Module):
     """Convolution with replicate padding, level-dependent gain and bias, and integer forms.
 
@@ -68,7 +74,7 @@ class Conv(nn.Module):
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         if self.kernel == 3:
-            x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+            x = pad_by_one(x) if torch.compiler.is_compiling() else F.pad(x, (1, 1, 1, 1), mode="replicate")
         return F.conv2d(x, weight, stride=self.stride)
 
     def _row(self, table: Tensor, level: Tensor) -> Tensor:

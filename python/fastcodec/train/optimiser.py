@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 fastcodec authors
 # SPDX-License-Identifier: Apache-2.0
-"""The optimiser of the `range` codec: Muon for the convolutions, Adam for everything else.
+"""The optimiser: Adam, or Muon for the convolutions and Adam for everything else.
 
 Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) takes the momentum of a weight matrix and makes all its
 singular values alike, here scaled to the size of Adam's steps (Liu et al. 2025, arXiv 2502.16982).
@@ -85,4 +85,5 @@ class Optimiser:
         for group, rate in zip(self.adam.param_groups, rates, strict=True):
             group["lr"] = rate
         for mine, theirs in zip(self.momenta, state["momenta"], strict=True):
-            torch._foreach_copy_(mine, theirs)
+            for own, other in zip(mine, theirs, strict=True):
+                own.copy_(other)

@@ -10,9 +10,11 @@
 Alternating "com" and "rec" stages is the paper's scheme. ``quantised = true`` simulates the integer
 network (quantisation-aware training). For ablations, keys of a stage: ``rate`` weighs the rate term of
 "com" and "joint" (1; the paper has none: 0), ``loss = "squares"`` is the paper's plain squared error
-(default: "log"). A section [distil] gives RecCNN a teacher: see distil.py.
+(default: "log"). ``muon = true`` trains convolutions with Muon (optimiser.py), ``compile = true`` compiles RecCNN for
+"rec" on a GPU. A section [distil] gives RecCNN a teacher: see distil.py.
 
-A stage lasts ``steps``, or ``minutes`` of its own wall-clock time; its learning rate follows either.
+A stage lasts ``steps``, or ``minutes`` of its own wall-clock time after its first step, which may compile; its learning
+rate follows either.
 
 A run is one config file and one folder. The networks of scale 1 and of scale 2 do not depend on each
 other: each scale has its own stages and checkpoint, and two processes may train them side by side.
@@ -26,6 +28,7 @@ import math
 import os
 import random
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,11 +41,12 @@ from torch import Tensor
 from ..errors import Error
 from . import networks
 from .config import load_config
-from .data import Photos, Samples, Sampling, through_codec, to_bytes, to_real
+from .data import Photos, Samples, Sampling, through_codec, to_bytes, to_real, upload
 from .distil import Teacher, at_half, make_teacher
 from .export import export
 from .layers import Conv
 from .losses import codec_stand_in, reconstruction_loss, squared_loss
+from .optimiser import Optimiser
 from .resample import bicubic_down2
 from .weights import load_weights, save_weights
 
@@ -84,7 +88,7 @@ class Run:
     def level(self, qualities: list[int]) -> Tensor:
         """Row of the nearest level for each quality, int64 [N]."""
         q = torch.tensor(qualities, dtype=torch.float32)
-        return (q[:, None] - self.levels[None]).abs().argmin(dim=1).to(self.device)
+        return upload((q[:, None] - self.levels[None]).abs().argmin(dim=1), self.device)
 
 
 def make_networks(config: dict[str, Any], scale: int) -> dict[str, nn.Module]:
@@ -138,7 +142,7 @@ def calibrated(run: Run) -> dict[str, nn.Module]:
             samples = open_samples(run, stage)
             x, y, q = samples.make(-1)
             samples.close()
-            calibrate(net, [((y if name.startswith("com") else x).to(run.device), run.level(q))])
+            calibrate(net, [(y if name.startswith("com") else x, run.level(q))])
     return run.nets
 
 
@@ -158,11 +162,10 @@ def open_samples(run: Run, stage: dict[str, Any]) -> Samples:
     )
 
     def compact(image: Tensor, qualities: list[int]) -> Tensor:
-        return compact_image(run, stage, image.to(run.device), run.level(qualities))
+        return compact_image(run, stage, image, run.level(qualities))
 
-    return Samples(
-        run.photos, sampling, compact, run.config["seed"] * 1000 + 100 * run.scale + run.stage, torch.get_num_threads()
-    )
+    seed = run.config["seed"] * 1000 + 100 * run.scale + run.stage
+    return Samples(run.photos, sampling, compact, seed, torch.get_num_threads(), run.device)
 
 
 def compact_image(run: Run, stage: dict[str, Any], image: Tensor, level: Tensor) -> Tensor:
@@ -174,7 +177,7 @@ def compact_image(run: Run, stage: dict[str, Any], image: Tensor, level: Tensor)
     scale = stage["scale"]
     kind = stage.get("compact", "com" if scale == 2 or stage["train"] != "rec" else "image")
     if kind == "com":
-        compact: Tensor = run.nets[f"com{scale}"](image, level, quantised=stage.get("quantised", False))
+        compact: Tensor = run.nets[f"com{scale}"](image.to(run.device), level, quantised=stage.get("quantised", False))
         return compact
     return bicubic_down2(image) if kind == "bicubic" else image
 
@@ -231,11 +234,10 @@ def learning_rate(stage: dict[str, Any], p: float) -> float:
     return peak * min(1.0, (p + 1e-4) / 0.02) * (0.01 + 0.99 * (1 + math.cos(math.pi * p)) / 2)
 
 
-def train_rec_step(run: Run, stage: dict[str, Any], samples: Samples, floor: Tensor) -> Tensor:
-    """One step of eq. 2 on images from the real codec."""
+def train_rec_step(run: Run, stage: dict[str, Any], samples: Samples, floor: Tensor, rec: Any) -> Tensor:
+    """One step of eq. 2 on images from the real codec; `rec` is RecCNN, or what it was compiled to."""
     decoded, image, qualities = samples.batch(run.step)
-    decoded, image, level = decoded.to(run.device), image.to(run.device), run.level(qualities)
-    rec, quantised = run.nets[f"rec{stage['scale']}"], stage.get("quantised", False)
+    level, quantised = run.level(qualities), stage.get("quantised", False)
     if run.teacher is not None:
         return taught_loss(run.teacher, rec, decoded, image, qualities, level, floor[level], quantised)
     output = rec(decoded, level, quantised=quantised)
@@ -245,7 +247,7 @@ def train_rec_step(run: Run, stage: dict[str, Any], samples: Samples, floor: Ten
 
 
 def taught_loss(
-    teacher: Teacher, rec: nn.Module, decoded: Tensor, image: Tensor, qualities: list[int], level: Tensor,
+    teacher: Teacher, rec: Any, decoded: Tensor, image: Tensor, qualities: list[int], level: Tensor,
     floor: Tensor, quantised: bool,
 ) -> Tensor:  # fmt: skip
     """Eq. 2 with part of the target from the teacher, and the feature term."""
@@ -282,73 +284,88 @@ def train_com_step(run: Run, stage: dict[str, Any], samples: Samples, curve: dic
 
 def run_stage(run: Run, stage: dict[str, Any], deadline: float, log: Any) -> bool:
     """Train one stage to its end (True) or to the deadline (False); then the networks have the averaged weights."""
-    which = stage["train"]
-    scale = stage["scale"]
+    which, scale = stage["train"], stage["scale"]
     names = {"rec": [f"rec{scale}"], "com": [f"com{scale}"], "joint": [f"com{scale}", f"rec{scale}"]}[which]
     for name, net in run.nets.items():
         net.requires_grad_(name in names)
-    samples = open_samples(run, stage)
-    if stage.get("quantised") and run.step == 0:
-        for name in names:
-            x, y, q = samples.make(-1)
-            calibrate(run.nets[name], [((y if name.startswith("com") else x).to(run.device), run.level(q))])
     params = [p for n in names for p in run.nets[n].parameters()]
     if run.teacher is not None and which == "rec":
         params += run.teacher.parameters()
-    optimiser = torch.optim.Adam(params, lr=stage["lr"], betas=(0.9, 0.99))
-    average = [p.detach().clone() for p in params]
+    with closing(open_samples(run, stage)) as samples:
+        if stage.get("quantised") and run.step == 0:
+            for name in names:
+                x, y, q = samples.make(-1)
+                calibrate(run.nets[name], [(y if name.startswith("com") else x, run.level(q))])
+        average = [p.detach().clone() for p in params]
+        train_steps(run, stage, samples, params, average, deadline, log)
+    with torch.no_grad():
+        for p, a in zip(params, average, strict=True):
+            p.copy_(a)
+    return share_done(run, stage) >= 1
+
+
+def train_steps(
+    run: Run, stage: dict[str, Any], samples: Samples, params: list[nn.Parameter], average: list[Tensor],
+    deadline: float, log: Any,
+) -> None:  # fmt: skip
+    """The steps of a stage until its end or the deadline; `average` follows `params`.
+
+    Nothing here waits for the device but a record of the log and a checkpoint.
+    """
+    optimiser = Optimiser([[*params]], [stage.get("muon", False)], run.device)
     if run.resume_state:
         optimiser.load_state_dict(run.resume_state["optimiser"])
-        average = [a.to(run.device) for a in run.resume_state["average"]]
+        for mine, saved in zip(average, run.resume_state["average"], strict=True):
+            mine.copy_(saved)
         run.resume_state = {}
     curve = rate_distortion_slopes(run, {**stage, "quantised": False})
     curve = {k: v.to(run.device) for k, v in curve.items()}
     log({"stage": run.stage, "psnr_by_level": [round(-10 * math.log10(e), 3) for e in curve["error"].tolist()]})
-    smooth, saved, started = 0.0, time.monotonic(), time.monotonic() - run.seconds
+    rec: Any = run.nets[f"rec{stage['scale']}"]
+    if stage.get("compile", False):
+        rec = torch.compile(rec, dynamic=False)
+    smooth, started, checkpoint_at = None, None, time.monotonic() + CHECKPOINT_SECONDS
     while (progress := share_done(run, stage)) < 1:
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(stage, progress)
-        if which == "rec":
-            loss = train_rec_step(run, stage, samples, 0.05 * curve["error"])
+        optimiser.set_rates([learning_rate(stage, progress)])
+        if stage["train"] == "rec":
+            loss = train_rec_step(run, stage, samples, 0.05 * curve["error"], rec)
         else:
             loss = train_com_step(run, stage, samples, curve)
-        if not math.isfinite(loss.item()):
-            samples.close()
-            raise TrainingError(
-                f"loss must be finite, got {loss.item()} at stage {run.stage} step "
-                f"{run.step}; the last checkpoint is in {run.folder}"
-            )
-        optimiser.zero_grad(set_to_none=True)
+        for p in params:
+            p.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(params, 1.0)
         optimiser.step()
-        run.step, run.seconds = run.step + 1, time.monotonic() - started
+        now = time.monotonic()
+        started = now - run.seconds if started is None else started
+        run.step, run.seconds = run.step + 1, now - started
         decay = min(0.999, run.step / (run.step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(average, [p.detach() for p in params], 1 - decay)
-        smooth = loss.item() if smooth == 0 else smooth + 0.02 * (loss.item() - smooth)
+            smooth = loss.detach() if smooth is None else smooth.lerp(loss.detach(), 0.02)
         if run.step % 100 == 0:
-            log(
-                {
-                    "stage": run.stage,
-                    "step": run.step,
-                    "of": stage.get("steps"),
-                    "loss": round(smooth, 5),
-                    "lr": optimiser.param_groups[0]["lr"],
-                    "seconds": round(run.seconds, 1),
-                }
-            )
-        now = time.monotonic()
-        if now - saved > CHECKPOINT_SECONDS or now > deadline:
+            lr, mean = learning_rate(stage, progress), round(finite(run, smooth), 5)
+            of, seconds = stage.get("steps"), round(run.seconds, 1)
+            log({"stage": run.stage, "step": run.step, "of": of, "loss": mean, "lr": lr, "seconds": seconds})
+        if now > min(checkpoint_at, deadline):
+            finite(run, smooth)
             save(run, {"optimiser": optimiser.state_dict(), "average": average})
-            saved = now
+            checkpoint_at = now + CHECKPOINT_SECONDS
         if now > deadline:
             break
-    with torch.no_grad():
-        for p, a in zip(params, average, strict=True):
-            p.copy_(a)
-    samples.close()
-    return share_done(run, stage) >= 1
+    if smooth is not None:
+        finite(run, smooth)
+
+
+def finite(run: Run, loss: Tensor) -> float:
+    """The loss; TrainingError when it is not finite."""
+    value = loss.item()
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"loss must be finite, got {value} at stage {run.stage} step {run.step}; "
+            f"the last checkpoint is in {run.folder}"
+        )
+    return value
 
 
 def save(run: Run, extra: dict[str, Any]) -> None:
@@ -462,7 +479,7 @@ def main(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(loaded, indent=1))
     side = loaded["data"]["crop"] * loaded["codec"].get("cut", 1)
-    photos = Photos(data, device=str(place), hold_out=loaded["data"]["hold_out"], min_size=side)
+    photos = Photos(data, hold_out=loaded["data"]["hold_out"], min_size=side)
     ready: dict[str, nn.Module] = {}
     for scale in sorted({s["scale"] for s in loaded["stage"]}):
         nets = {k: n.to(place) for k, n in make_networks(loaded, scale).items()}
