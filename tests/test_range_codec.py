@@ -93,7 +93,7 @@ def reconstruction(x: Array, model: packed_model.PackedModel, data: bytes) -> Ar
     encoder = range_encoder._Encoder(x, None, {}, flow.Settings(CODECS["range"], model))
     encoder.tile = int(stream_of(data).payload[0]) * 64
     encoder.tiles = range_codec.Tiles.of(x.shape[0], x.shape[1], encoder.tile)
-    trial = encoder.trial(i.level, pixels=True)
+    trial = encoder.refined(encoder.trial(i.level, pixels=True))
     assert trial.stream == data
     return model.programs[f"synthesis_{range_codec.colour(x.shape[2])}"].run(trial.y_hat, i.level, x.shape[:2])
 
@@ -213,38 +213,46 @@ def count_trials(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return tried
 
 
-def test_byte_targets(model: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    x = cases.image(200, 300, 3)
-    every = [len(coded(x, model, quality=range_codec.quality_of(level, 25))) for level in range(25)]
+@pytest.mark.parametrize("refine", [0, 1, 2])
+def test_byte_targets(model: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch, refine: int) -> None:
+    x, options = cases.image(200, 300, 3), {"refine": refine}
+
+    def at(level: int) -> int:
+        return len(coded(x, model, quality=range_codec.quality_of(level, 25), codec_options=options))
+
+    every = [at(level) for level in range(25)]
     tried = count_trials(monkeypatch)
     for budget in sorted({*every, every[0] + 1, every[9] - 1, 10 * every[-1], 2500}):
         tried.clear()
-        data = coded(x, model, target_bytes=budget)
+        data = coded(x, model, target_bytes=budget, codec_options=options)
         best = max(size for size in every if size <= budget)
-        assert len(tried) <= 5
+        assert len(set(tried)) <= 5
         assert best * 0.98 <= len(data) <= budget
-    assert len(coded(x, model, target_bpp=0.4)) <= 0.4 * 200 * 300 / 8
+    assert len(coded(x, model, target_bpp=0.4, codec_options=options)) <= 0.4 * 200 * 300 / 8
     tried.clear()
     with pytest.raises(ValueError, match="out of reach: the smallest with codec range"):
-        coded(x, model, target_bytes=every[0] - 1)
-    assert len(tried) <= 5
+        coded(x, model, target_bytes=every[0] // 2, codec_options=options)
+    assert len(set(tried)) <= 5
 
 
-def test_psnr_targets(model: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    x = cases.image(200, 300, 3)
+@pytest.mark.parametrize("refine", [0, 1])
+def test_psnr_targets(model: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch, refine: int) -> None:
+    x, options = cases.image(200, 300, 3), {"refine": refine}
 
     def psnr(data: bytes) -> float:
         return flow.decibels(flow.squared_error(x, decode(data)), x.size)
 
-    every = [psnr(coded(x, model, quality=range_codec.quality_of(level, 25))) for level in range(25)]
+    every = [
+        psnr(coded(x, model, quality=range_codec.quality_of(level, 25), codec_options=options)) for level in range(25)
+    ]
     tried = count_trials(monkeypatch)
     for wanted in (20.0, every[3], every[12] - 0.01, every[20]):
         tried.clear()
-        data = coded(x, model, target_psnr=wanted)
+        data = coded(x, model, target_psnr=wanted, codec_options=options)
         assert psnr(data) >= wanted
-        assert len(tried) <= 5
+        assert len(set(tried)) <= 5
     with pytest.raises(ValueError, match="out of reach: codec range gives"):
-        coded(x, model, target_psnr=60)
+        coded(x, model, target_psnr=60, codec_options=options)
 
 
 def test_search_finds_the_level_of_many_curves() -> None:
@@ -496,7 +504,7 @@ def test_arguments(model: packed_model.PackedModel) -> None:
         ({"subsampling": "4:4:4"}, "subsampling must be one of auto"),
         ({"codec_options": {"tile": 100}}, "multiple of 64"),
         ({"codec_options": {"tile": 32}}, "must be 64 to 16320"),
-        ({"codec_options": {"speed": 3}}, "it takes: dead_zone, tile"),
+        ({"codec_options": {"speed": 3}}, "it takes: dead_zone, refine, tile"),
         ({"quality": 0}, "quality must be 1 to 100"),
     ):
         with pytest.raises(ValueError, match=message):

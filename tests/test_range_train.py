@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install '.[train]'")
+import torch.nn.functional as F  # noqa: E402
 
-from fastcodec import packed_model, rans  # noqa: E402
+
+from fastcodec import metrics, packed_model, rans  # noqa: E402
 from fastcodec.train import config as train_config  # noqa: E402
 from fastcodec.train import optimiser, range_export, range_train  # noqa: E402
 from fastcodec.train import range_model as rm  # noqa: E402
@@ -87,11 +89,11 @@ def test_packed_programs_equal_the_simulation(
         features = model.hyper_synthesis(z, at, True)
         f_rows = rows_last(features, "i2")
         np.testing.assert_array_equal(run["hyper_synthesis"](rows_last(z, "i2"), level, (8, 4)), f_rows)
-        out = model.priors[0](features, None, at, True)
-        np.testing.assert_array_equal(run["prior_0"](f_rows, level, (8, 4)), rows_last(out, "i2"))
         both = np.concatenate([f_rows, y_rows], axis=2)
-        out = model.priors[1](features, y, at, True)
-        np.testing.assert_array_equal(run["prior_1"](both, level, (8, 4)), rows_last(out, "i2"))
+        for k in range(4):
+            out = torch.cat(model.prior(k, features, y, at, True), dim=1)
+            seen = both if k else f_rows
+            np.testing.assert_array_equal(run[f"prior_{k}"](seen, level, (8, 4)), rows_last(out, "i2"))
         pixels = model.synthesis(y, at, True)
         np.testing.assert_array_equal(run["synthesis_rgb"](y_rows, level, (128, 64)), rows_last(pixels, "u1"))
 
@@ -225,6 +227,31 @@ def test_training_runs_exports_and_resumes(photos: Path, tmp_path: Path, threads
         torch.testing.assert_close(value, state["average"][key], rtol=2e-3, atol=1e-4)
 
 
+def test_distortion_may_be_ms_ssim() -> None:
+    """The loss is what it says, and an image without structure costs more than one of the same squared error with it."""
+    model, level = fresh_model(), torch.tensor([150])
+    generator = torch.Generator().manual_seed(2)
+    image = F.interpolate(torch.rand(1, 3, 48, 48, generator=generator), scale_factor=4, mode="bicubic").clamp(0, 1)
+    shifted = image + 0.1
+    noise = torch.randn(image.shape, generator=generator)
+    noisy = (image + 0.1 * noise / noise.square().mean().sqrt()).requires_grad_()
+    none = torch.zeros(1)
+    losses = {}
+    for name, restored in (("shifted", shifted), ("noisy", noisy), ("same", image)):
+        terms = range_train.loss_terms(model, (restored, none, none), image, level, "ms-ssim")
+        losses[name] = terms["loss"].item()
+        if name == "noisy":
+            terms["loss"].sum().backward()
+    assert losses["same"] == pytest.approx(0, abs=1e-4)
+    assert 0 < losses["shifted"] < 0.5 * losses["noisy"]
+    a, b = ((x.detach()[0].permute(1, 2, 0) * 255).round().clamp(0, 255).byte().numpy() for x in (image, noisy))
+    lam = model.lambda_of(level).item()
+    expected = 0.02 * 255**2 * lam * (1 - metrics.ms_ssim(a, b)) * (lam / 0.01) ** -0.4
+    assert losses["noisy"] == pytest.approx(expected, rel=0.1)
+    assert noisy.grad is not None
+    assert torch.isfinite(noisy.grad).all()
+
+
 def test_training_stops_at_a_loss_that_is_not_a_number(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +269,8 @@ def test_training_stops_at_a_loss_that_is_not_a_number(
         ({"data": {"hold_out": 2, "crop": 100, "batch": 2, "share_grey": 0}}, "multiple of 64"),
         ({"stage": [{"lr": 1e-3}]}, "either steps or minutes"),
         ({"stage": [{"steps": 3}]}, "stage.lr must be"),
+        ({"distortion": "ssim"}, "distortion must be mse or ms-ssim, got 'ssim'"),
+        ({"distortion": "ms-ssim"}, "needs data.crop above 160, got 64"),
     ],
 )
 def test_config_faults_are_named(change: dict, message: str) -> None:

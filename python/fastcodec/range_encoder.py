@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from .packed_model import PackedModel
 
 TILE_SIDE = 1024  # pixels, what the encoder aims at
-DEAD_ZONE = 60  # per cent of the high-rate slope of distortion over rate
+DEAD_ZONE = 45  # per cent of the high-rate slope of distortion over rate
+REFINE = 1  # times that a latent is corrected by what a round trip makes of it
+REFINED_PIXELS = 1 << 25  # larger images are not refined: it takes the decoded image and three latents of memory
 _MAX_TRIALS = 5  # levels an encode tries; with the analysis six passes
 _CLOSE = 0.99  # a search for bytes ends with a stream this near below the target
 _CLOSE_DB = 0.03
@@ -111,18 +113,45 @@ class _Encoder:
             )
         self.tiles = Tiles.of(height, width, self.tile)
         self.thresholds = dead_zone(int(settings.options.get("dead_zone", DEAD_ZONE)))
-        analysis = program(self.model, f"analysis_{colour(channels)}")
+        self.rounds = int(settings.options.get("refine", REFINE if height * width <= REFINED_PIXELS else 0))
+        self.y = self.analyse(image)
         self.synthesis = program(self.model, f"synthesis_{colour(channels)}")
+
+    def analyse(self, image: Image) -> Latent:
+        """The latent of an image of this size, [h16, w16, M]."""
+        analysis = program(self.model, f"analysis_{colour(image.shape[2])}")
         size = (self.tiles.height, self.tiles.width)
-        self.y: Latent = analysis.run(np.ascontiguousarray(image), 0, size, threads=settings.threads)
+        y: Latent = analysis.run(np.ascontiguousarray(image), 0, size, threads=self.settings.threads)
+        return y
 
     def trial(self, level: int, *, pixels: bool = False) -> _Trial:
         """The stream at a level; with `pixels` its latents as well."""
-        whole = np.empty(self.y.shape, np.int16) if pixels else None
+        return self._coded(self.y, level, pixels)
+
+    def refined(self, trial: _Trial) -> _Trial:
+        """The stream at the level of `trial`, which has latents, of the latent corrected `rounds` times, with latents.
+
+        The quantisation errors of neighbouring elements add up in the pixels. What a round trip, synthesis and
+        analysis, changes in the decoded latent y^ is what the errors of the others do to an element; half of that is
+        taken off beforehand: y + (y^ - analysis(synthesis(y^))) / 2.
+        """
+        for _ in range(self.rounds):
+            assert trial.y_hat is not None
+            change = trial.y_hat.astype(np.int32) - self.analyse(self.pixels(trial))
+            y = np.clip(self.y + (change >> 1), -32768, 32767).astype(np.int16)
+            trial = self._coded(y, trial.level, True)
+        return trial
+
+    def best(self, level: int) -> bytes:
+        """The stream at a level."""
+        return self.refined(self.trial(level, pixels=self.rounds > 0)).stream
+
+    def _coded(self, latent: Latent, level: int, pixels: bool) -> _Trial:
+        whole = np.empty(latent.shape, np.int16) if pixels else None
 
         def work(number: int, threads: int) -> tuple[bytes, int]:
             y0, x0, y1, x1 = self.tiles.box(number)
-            y = np.ascontiguousarray(self.y[y0:y1, x0:x1])
+            y = np.ascontiguousarray(latent[y0:y1, x0:x1])
             part, y_hat = _encode_tile(self.model, level, y, self.thresholds, threads)
             if whole is not None:
                 whole[y0:y1, x0:x1] = y_hat
@@ -137,12 +166,16 @@ class _Encoder:
         stream = container.write_fcd(header, write_payload(self.tile, parts, checks), self.alpha, self.metadata)
         return _Trial(level, stream, whole)
 
-    def psnr(self, trial: _Trial) -> float:
-        """PSNR in dB of what the decoder will give."""
+    def pixels(self, trial: _Trial) -> Image:
+        """What the decoder will give."""
         size = (self.image.shape[0], self.image.shape[1])
         assert trial.y_hat is not None
-        pixels = self.synthesis.run(trial.y_hat, trial.level, size, threads=self.settings.threads)
-        return flow.decibels(flow.squared_error(self.image, pixels), self.image.size)
+        pixels: Image = self.synthesis.run(trial.y_hat, trial.level, size, threads=self.settings.threads)
+        return pixels
+
+    def psnr(self, trial: _Trial) -> float:
+        """PSNR in dB of what the decoder will give."""
+        return flow.decibels(flow.squared_error(self.image, self.pixels(trial)), self.image.size)
 
     def at_bytes(self, budget: int) -> bytes:
         """The stream of the highest level with at most `budget` bytes, as far as five trials find it."""
@@ -150,41 +183,82 @@ class _Encoder:
         guess = [math.log(b * self.image[..., 0].size / 8 + 40) for b in bpp] or self._line(
             math.log(30), math.log(budget)
         )
-        streams: dict[int, bytes] = {}
+        sizes: list[int] = []
 
-        def measure(level: int) -> float:
-            streams[level] = self.trial(level).stream
-            return math.log(len(streams[level]))
+        def measure(trial: _Trial) -> float:
+            sizes.append(len(trial.stream))
+            return math.log(len(trial.stream))
 
-        best = _last_below(measure, guess, math.log(budget), math.log(_CLOSE))
+        best = self._search(range(self.levels), measure, guess, math.log(budget), math.log(_CLOSE))
         if best is None:
-            smallest = min(map(len, streams.values()))
+            smallest = min(sizes)
             other = "leave out the metadata, or use another codec" if self.metadata else "or use another codec"
             raise ValueError(
                 f"a stream of {budget} bytes is out of reach: the smallest with codec range has {smallest}; raise the "
                 f"target, {other}"
             )
-        return streams[best]
+        return best
 
     def at_psnr(self, psnr: float) -> bytes:
         """The stream of the lowest level that reaches `psnr` dB, as far as five trials find it."""
-        streams: dict[int, bytes] = {}
-        reached: dict[int, float] = {}
+        reached: list[float] = []
 
-        def measure(mirrored: int) -> float:  # the same search, from the best level down: minus the PSNR falls
-            level = self.levels - 1 - mirrored
-            trial = self.trial(level, pixels=True)
-            streams[level], reached[level] = trial.stream, self.psnr(trial)
-            return -reached[level]
+        def measure(trial: _Trial) -> float:
+            reached.append(self.psnr(trial))
+            return -reached[-1]
 
+        # The same search, from the best level down: minus the PSNR falls.
         guess = [-value for value in reversed(self._line(20.0, 36.0))]
-        best = _last_below(measure, guess, -psnr, -_CLOSE_DB)
+        best = self._search(range(self.levels)[::-1], measure, guess, -psnr, -_CLOSE_DB, pixels=True)
         if best is None:
             raise ValueError(
-                f"target_psnr={psnr} dB is out of reach: codec range gives {max(reached.values()):.2f} dB at its best "
+                f"target_psnr={psnr} dB is out of reach: codec range gives {max(reached):.2f} dB at its best "
                 "level; lower the target or use another codec"
             )
-        return streams[self.levels - 1 - best]
+        return best
+
+    def _search(
+        self,
+        levels: Sequence[int],
+        measure: Callable[[_Trial], float],
+        guess: Sequence[float],
+        limit: float,
+        close: float,
+        *,
+        pixels: bool = False,
+    ) -> bytes | None:
+        """The stream of the last of `levels` whose measured value is at most `limit`, as far as _MAX_TRIALS find it.
+
+        The first level that is tried is refined too; what that changed is added to the values of the others, of which
+        only the one that is found is refined, and its neighbours where that was not so for them. None when even the
+        first is above.
+        """
+        plain: dict[int, _Trial] = {}
+        refined: dict[int, tuple[float, bytes]] = {}
+        change = 0.0
+
+        def refine(at: int) -> float:
+            trial = self.refined(plain.get(at) or self.trial(levels[at], pixels=True))
+            refined[at] = measure(trial), trial.stream
+            return refined[at][0]
+
+        def value(at: int) -> float:
+            nonlocal change
+            plain[at] = self.trial(levels[at], pixels=pixels or self.rounds > 0)
+            found = measure(plain[at])
+            if not self.rounds:
+                refined[at] = found, plain[at].stream
+            elif not refined:
+                change = refine(at) - found
+            return found + change
+
+        best = _last_below(value, guess, limit, close) or 0
+        for at in range(best, max(-1, best - 3), -1):
+            if (refined[at][0] if at in refined else refine(at)) <= limit:
+                again = at == best < len(levels) - 1 and refined[at][0] < limit + 2 * close and best + 1 not in refined
+                return refined[best + 1][1] if again and refine(best + 1) <= limit else refined[at][1]
+        lowest = plain.get(0)
+        return lowest.stream if lowest is not None and measure(lowest) <= limit else None
 
     def _line(self, span: float, middle: float) -> list[float]:
         """A straight guess over the levels."""
@@ -246,7 +320,7 @@ def encode_image(
     """
     encoder = _Encoder(image, None if alpha is None else flow.encode_alpha(alpha), metadata, settings)
     if target.kind == "quality":
-        return encoder.trial(row_of(int(target.value), encoder.levels)).stream
+        return encoder.best(row_of(int(target.value), encoder.levels))
     if target.kind == "bytes":
         return encoder.at_bytes(int(target.value))
     return encoder.at_psnr(target.value)
@@ -257,5 +331,5 @@ def rate_distortion(image: Image, model: PackedModel, levels: Sequence[int]) -> 
     from .codecs import by_name
 
     encoder = _Encoder(image, None, {}, flow.Settings(by_name("range"), model))
-    trials = [encoder.trial(level, pixels=True) for level in levels]
+    trials = [encoder.refined(encoder.trial(level, pixels=True)) for level in levels]
     return [(len(trial.stream), encoder.psnr(trial)) for trial in trials]

@@ -162,17 +162,22 @@ def export(
     p.conv("hyper_synthesis.mix2", hs.mix2, x)
     hyper, features = hs.enter.weight.shape[1], hs.mix2.weight.shape[0]
     p.finish("hyper_synthesis", _stream(hyper))
-    for i, prior in enumerate(model.priors):
+    for k in range(model.passes):
+        prior = model.priors[min(k, 1)]
         assert isinstance(prior, rm.Prior)
         mult = prior.features.integer_mult()
         if prior.latents is not None:
             mult = torch.cat([mult, prior.latents.integer_mult()], dim=1)
-        x = p.conv(f"prior_{i}.enter", prior.enter, p.scale(f"prior_{i}.scale", mult, "x"))
-        for k, mix in enumerate(prior.mix):
+        name = f"prior_{min(k, 1)}"  # what passes share has the same name
+        enter, leave = prior.enter[max(k - 1, 0)], prior.leave[max(k - 1, 0)]
+        assert isinstance(enter, rm.Conv)
+        assert isinstance(leave, rm.Conv)
+        x = p.conv(f"prior_{k}.enter", enter, p.scale(f"{name}.scale", mult, "x"))
+        for i, mix in enumerate(prior.mix):
             assert isinstance(mix, rm.Conv)
-            x = p.conv(f"prior_{i}.mix{k}", mix, x)
-        p.conv(f"prior_{i}.leave", prior.leave, x)
-        p.finish(f"prior_{i}", _stream(mult.shape[1]))
+            x = p.conv(f"{name}.mix{i}", mix, x)
+        p.conv(f"prior_{k}.leave", leave, x)
+        p.finish(f"prior_{k}", _stream(mult.shape[1]))
     index = (model.log_sigma_z() - math.log(rm.SIGMA_MIN)) / math.log(rm.SIGMA_RATIO)
     p.tensors["z_index"] = torch.round(index).clamp(0, rm.TABLES - 1).to(torch.uint8)
     quant, dequant = model.integer_gains()
@@ -186,7 +191,7 @@ def export(
             "latent": latent,
             "hyper": hyper,
             "features": features,
-            "passes": len(model.priors),
+            "passes": model.passes,
             "skip": rm.SKIP,
             "z_index": "z_index",
             "dequant": "dequant",

@@ -40,7 +40,7 @@ KNOTS = 9
 SIGMA_MIN = 0.11
 SIGMA_RATIO = (64 / 0.11) ** (1 / 63)
 TABLES = 64
-DEAD_ZONE = 0.6  # the encoder's slope of distortion over rate, as a part of that of fine quantisation
+DEAD_ZONE = 0.45  # the encoder's slope of distortion over rate, as a part of that of fine quantisation
 SKIP = 3  # elements of a lower table index are not coded
 _ONE = 2.0**32
 _SCALE_ONE = 2.0**16
@@ -389,34 +389,39 @@ class _PriorBias(_PriorGain):
 
 
 class Prior(nn.Module):
-    """Features (and, in the second pass, the latents decoded so far) -> mean and table index.
+    """Features (and, with `context`, the latents decoded so far) -> mean and table index.
 
-    Output [N, 2M, h, w]: means in symbols, then table indexes (not rounded); for `simulate` means
-    in 1/16 symbol and rounded indexes.
+    It serves `turns` passes, which have their own first and last layers and share those between. Output [N, 2M, h, w]: means in
+    symbols, then table indexes (not rounded); for `simulate` means in 1/16 symbol and rounded indexes.
     """
 
-    def __init__(self, features: int, spread: Tensor, gain: Curve, width: int, context: bool, mixes: int) -> None:
+    def __init__(
+        self, features: int, spread: Tensor, gain: Curve, width: int, context: bool, mixes: int, turns: int
+    ) -> None:
         super().__init__()
         m = spread.numel()
-        self.context = context
         self.features = Scale(torch.ones(features), OPERAND)
         self.latents = Scale(operand_unit(spread)) if context else None
-        self.enter = Conv(features + m * context, width, in_step=OPERAND)
+        self.enter = nn.ModuleList(
+            Conv(features + m * context, width, in_step=OPERAND, bias_curve=Curve(torch.zeros(KNOTS, width)))
+            for _ in range(turns)
+        )
         self.mix = nn.ModuleList(Conv(width, width, kernel=3) for _ in range(mixes))
         steps = torch.cat([torch.full((m,), SYMBOL), torch.ones(m)])
         factors, additions = _PriorGain(gain, spread), _PriorBias(gain, spread)
-        self.leave = Conv(width, 2 * m, kind="i16", out_step=steps, gain=factors, bias_curve=additions)
+        self.leave = nn.ModuleList(
+            Conv(width, 2 * m, kind="i16", out_step=steps, gain=factors, bias_curve=additions) for _ in range(turns)
+        )
         with torch.no_grad():
-            self.leave.weight.mul_(0.02)
+            for conv in self.leave:
+                cast(Conv, conv).weight.mul_(0.02)
 
-    def forward(self, features: Tensor, latents: Tensor | None, level: Tensor, simulate: bool) -> Tensor:
+    def forward(self, features: Tensor, latents: Tensor, level: Tensor, simulate: bool, turn: int = 0) -> Tensor:
         x = self.features(features, level, simulate)
-        if self.context:
-            assert self.latents is not None
-            assert latents is not None
+        if self.latents is not None:
             x = torch.cat([x, self.latents(latents, level, simulate)], dim=1)
-        h = self.enter(x, level, simulate)
-        return cast(Tensor, self.leave(_run(self.mix, h, level, simulate), level, simulate))
+        h = self.enter[turn](x, level, simulate)
+        return cast(Tensor, self.leave[turn](_run(self.mix, h, level, simulate), level, simulate))
 
 
 def pass_of(y: Tensor, passes: int) -> Tensor:
@@ -465,8 +470,8 @@ class RangeModel(nn.Module):
     """All networks. `basis` comes from `principal_components`.
 
     The trunks have `trunk` pairs of 3x3 convolutions of `width` channels at 1/4, the branches `blocks` times `hidden`
-    channels at 1/16; those of the analysis are the encoder's alone. The second prior has `prior_mixes` 3x3
-    convolutions.
+    channels at 1/16; those of the analysis are the encoder's alone. The latent is coded in `passes` = 1, 2 or 4; the
+    prior behind the first pass has `prior_mixes` 3x3 convolutions.
     """
 
     def __init__(
@@ -486,6 +491,7 @@ class RangeModel(nn.Module):
         features: int = 128,
         prior_width: int = 192,
         prior_mixes: int = 1,
+        passes: int = 4,
         lambdas: tuple[float, float] = (0.0009, 0.12),
     ) -> None:
         super().__init__()
@@ -500,10 +506,11 @@ class RangeModel(nn.Module):
         self.synthesis = Synthesis(basis, width, trunk, hidden, blocks)
         self.hyper_analysis = HyperAnalysis(spread, hyper_width, hyper_channels)
         self.hyper_synthesis = HyperSynthesis(hyper_channels, hyper_width, features, self.hyper_analysis.log_gain)
-        self.priors = nn.ModuleList(
-            Prior(features, spread, self.log_gain, prior_width, context, prior_mixes if context else 0)
-            for context in (False, True)
-        )
+        # Of the first pass, and of all others.
+        self.passes = passes
+        self.priors = nn.ModuleList([Prior(features, spread, self.log_gain, prior_width, False, 0, 1)])
+        if passes > 1:
+            self.priors.append(Prior(features, spread, self.log_gain, prior_width, True, prior_mixes, passes - 1))
         # Scale of the hyper-latent symbols: log of the real spread of z, per channel.
         self.log_spread_z = Curve(torch.zeros(KNOTS, hyper_channels))
 
@@ -540,15 +547,21 @@ class RangeModel(nn.Module):
         features = self.hyper_synthesis(z_hat, level, False)
         gain = torch.exp(rows(self.log_gain(), level))
         scaled = y * gain
-        turn = pass_of(y, len(self.priors))
+        turn = pass_of(y, self.passes)
         known, mean, index = torch.zeros_like(scaled), torch.zeros_like(scaled), torch.zeros_like(scaled)
-        for k, prior in enumerate(self.priors):
-            mean_k, index_k = prior(features, known, level, False).chunk(2, dim=1)
+        for k in range(self.passes):
+            mean_k, index_k = self.prior(k, features, known, level, False)
             mean, index = torch.where(turn == k, mean_k, mean), torch.where(turn == k, index_k, index)
             known = torch.where(turn == k, (self._symbol(scaled - mean, index, hard) + mean) / gain, known)
         bits_y = index_bits(self._symbol(scaled - mean, index, hard) if hard else self._noisy(scaled - mean), index)
         result = self.synthesis(known, level, False)
         return result, bits_y.flatten(1).sum(1), bits_z.flatten(1).sum(1)
+
+    def prior(self, k: int, features: Tensor, known: Tensor, level: Tensor, simulate: bool) -> tuple[Tensor, Tensor]:
+        """Mean and table index of pass k, [N, M, h, w] each; of use where `pass_of` says k."""
+        out = self.priors[min(k, 1)](features, known, level, simulate, max(k - 1, 0))
+        mean, index = out.chunk(2, dim=1)
+        return mean, index
 
     def encoder_parameters(self) -> list[Tensor]:
         """What only the encoder uses, and the quantiser's steps, which make its symbols what they are."""
@@ -572,10 +585,10 @@ class RangeModel(nn.Module):
         features = self.hyper_synthesis(z, level, True)
         quant, dequant = (rows(t, level) for t in self.integer_gains())
         scaled = _floor_ste((y * quant + _SCALE_ONE / 2) / _SCALE_ONE)
-        turn = pass_of(y, len(self.priors))
+        turn = pass_of(y, self.passes)
         known, bits_y = torch.zeros_like(y), torch.zeros_like(y)
-        for k, prior in enumerate(self.priors):
-            mean, index = prior(features, known, level, True).chunk(2, dim=1)
+        for k in range(self.passes):
+            mean, index = self.prior(k, features, known, level, True)
             symbol = dead_zone((scaled - mean) / 16, index)
             q = (symbol * 16 + mean).clamp(-32768, 32767)
             q = _floor_ste((q * dequant + _SCALE_ONE / 2) / _SCALE_ONE).clamp(-32768, 32767)
