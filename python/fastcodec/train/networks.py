@@ -200,12 +200,13 @@ class PaperRecCNN(nn.Module):
         super().__init__()
         self.scale = scale
         widths = [colours] + [width] * (layers - 1)
-        self.convs = nn.ModuleList(Conv(a, b, levels=levels) for a, b in pairwise(widths))
+        convs = [Conv(a, b, levels=levels) for a, b in pairwise(widths)]
+        self.convs = nn.ModuleList(convs)
         self.tail = Conv(width, colours, relu=False)
         with torch.no_grad():
             # As in Trunk; and each layer but the first begins as the identity and a little, or 20 of them do not learn.
-            self.convs[0].weight.sub_(self.convs[0].weight.mean(dim=(1, 2, 3), keepdim=True)).mul_(3)
-            for conv in self.convs[1:]:
+            convs[0].weight.sub_(convs[0].weight.mean(dim=(1, 2, 3), keepdim=True)).mul_(3)
+            for conv in convs[1:]:
                 conv.weight.mul_(0.3).add_(nn.init.dirac_(torch.empty_like(conv.weight)))
             self.tail.weight.mul_(0.01)
 
