@@ -15,8 +15,6 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install '.[train]'")
 import torch.nn.functional as F  # noqa: E402
-
-
 from fastcodec import metrics, packed_model, rans  # noqa: E402
 from fastcodec.train import config as train_config  # noqa: E402
 from fastcodec.train import optimiser, range_export, range_train  # noqa: E402
@@ -228,7 +226,7 @@ def test_training_runs_exports_and_resumes(photos: Path, tmp_path: Path, threads
 
 
 def test_distortion_may_be_ms_ssim() -> None:
-    """The loss is what it says, and an image without structure costs more than one of the same squared error with it."""
+    """The loss is what it says; of two images with the same squared error the one with the structure costs less."""
     model, level = fresh_model(), torch.tensor([150])
     generator = torch.Generator().manual_seed(2)
     image = F.interpolate(torch.rand(1, 3, 48, 48, generator=generator), scale_factor=4, mode="bicubic").clamp(0, 1)

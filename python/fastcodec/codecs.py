@@ -438,7 +438,8 @@ CODECS: dict[str, Codec] = {
         ),
         Codec(
             "range", 7, ".fcd", 1 << 20, _no_file, _no_file, _range_reason, (),
-            {"tile": Option(int, 64, 16320), "dead_zone": Option(int, 0, 400), "refine": Option(int, 0, 8)}, kind="range", default_quality=60,
+            {"tile": Option(int, 64, 16320), "dead_zone": Option(int, 0, 400), "refine": Option(int, 0, 8)},
+            kind="range", default_quality=60,
         ),
     )
 }  # fmt: skip

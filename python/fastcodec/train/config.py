@@ -89,9 +89,7 @@ def check_range_config(config: dict[str, Any]) -> None:
     if distortion not in ("mse", "ms-ssim"):
         raise ValueError(f"training config: distortion must be mse or ms-ssim, got {distortion!r}")
     if distortion == "ms-ssim" and config["data"]["crop"] <= 160:
-        raise ValueError(
-            f"training config: distortion ms-ssim needs data.crop above 160, got {config['data']['crop']}"
-        )
+        raise ValueError(f"training config: distortion ms-ssim needs data.crop above 160, got {config['data']['crop']}")
     if config["data"]["crop"] % 64:
         raise ValueError(f"training config: data.crop must be a multiple of 64, got {config['data']['crop']}")
 

@@ -391,8 +391,8 @@ class _PriorBias(_PriorGain):
 class Prior(nn.Module):
     """Features (and, with `context`, the latents decoded so far) -> mean and table index.
 
-    It serves `turns` passes, which have their own first and last layers and share those between. Output [N, 2M, h, w]: means in
-    symbols, then table indexes (not rounded); for `simulate` means in 1/16 symbol and rounded indexes.
+    It serves `turns` passes, which have their own first and last layers and share those between. Output [N, 2M, h, w]:
+    means in symbols, then table indexes (not rounded); for `simulate` means in 1/16 symbol and rounded indexes.
     """
 
     def __init__(
