@@ -118,14 +118,22 @@ struct RowPairs32 {
         dev::multiply_registers<kPairs * 8>(acc, weight[k].w, dev::operand(at, h.to_other, 2 * kWidth * 16), k > 0);
         if (k >= steps(kNarrow) - 2) dev::commit_products();
       }
+      const int top = dev::opaque(low + parity);
+      // Where 4 pairs of rows lie in a buffer at `buffer`; rows behind the last pair are this lane's own memory.
+      const uint32_t own = base + kStageAt + dev::warp() * 512 + lane * 16;
+      const auto rows_at = [&](uint32_t buffer, int pair) {
+        const int y = top + 2 * (pair + (lane >> 3)), x = left + (lane & 7);
+        return pair + (lane >> 3) < kPairs ? buffer + plane * kPlane + (y * kWidth + x) * 16 : own;
+      };
+      uint32_t add[2][4] = {};  // of these pairs and the next
+      if (adds) dev::load_matrices_transposed(add[0], rows_at(added, 0));
       if (last) dev::wait_products<0>();  // the other may replace what this has read
       else dev::wait_products<1>();
       dev::sync_block();
       dev::finish_products(acc);
       if (strip + 2 >= n_strips) load_weights(j.layers[last ? 0 : turn.n + 1], weight);
       // No strip from this one on reads these columns.
-      if (turn.next >= 0 && strip > 0) fetch_columns(j.in, tile_of(j, turn.next), base + turn.src, strip * 8 - 8, strip * 8, dev::thread() & 127, 128);
-      const int top = dev::opaque(low + parity);
+      if (last && turn.next >= 0 && strip > 0) fetch_columns(j.in, tile_of(j, turn.next), base + turn.src, strip * 8 - 8, strip * 8, dev::thread() & 127, 128);
       uint8_t* out = static_cast<uint8_t*>(j.out.data) + (plane * j.out.plane + (static_cast<ptrdiff_t>(t.top + top) * j.out.width + t.left) * 16) * (pixel / 16);
       const auto store = [&](int pair) {
         const int y = 2 * (pair + (lane >> 3)), x = left + (lane & 7);
@@ -134,23 +142,21 @@ struct RowPairs32 {
       };
       FASTCODEC_UNROLL
       for (int pair = 0; pair < kPairs; pair += 4) {
-        const bool inside = pair + (lane >> 3) < kPairs;
-        const int row = top + 2 * (inside ? pair + (lane >> 3) : 0), x = left + (lane & 7);
-        const int at = plane * kPlane + (row * kWidth + x) * 16;
-        uint32_t r[4], add[4] = {};
-        if (adds) dev::load_matrices_transposed(add, added + at);
+        const int now = pair / 4 % 2;
+        if (adds && pair + 4 < kPairs) dev::load_matrices_transposed(add[1 - now], rows_at(added, pair + 4));
         const auto sums = [&](int q) { return &acc[(pair + q < kPairs ? pair + q : kPairs - 1) * 4]; };
         if (wide) {
           FASTCODEC_UNROLL
           for (int q = 0; q < 4 && pair + q < kPairs; ++q) {
             const int y = 2 * (pair + q), first = left + (lane & 3) * 2;
-            if (top + y < past) store_shorts(out + (y * j.out.width + first) * 32 + (lane >> 2) * 4, sums(q), by, add[q], past_x - first);
+            if (top + y < past) store_shorts(out + (y * j.out.width + first) * 32 + (lane >> 2) * 4, sums(q), by, add[now][q], past_x - first);
           }
           continue;
         }
+        uint32_t r[4];
         if (adds) {
           FASTCODEC_UNROLL
-          for (int q = 0; q < 4; ++q) r[q] = requantise(sums(q), by, add[q]);
+          for (int q = 0; q < 4; ++q) r[q] = requantise(sums(q), by, add[now][q]);
         } else {
           FASTCODEC_UNROLL
           for (int q = 0; q < 4; ++q) r[q] = requantise(sums(q), by);
@@ -159,7 +165,7 @@ struct RowPairs32 {
           if (pair > 0) store(pair - 4);  // while the next are made
           stage_pixels(memory, kStageAt, r);
           if (pair + 4 >= kPairs) store(pair);
-        } else dev::store_matrices_transposed(base + (inside ? turn.dst + at : kStageAt + dev::warp() * 512 + lane * 16), r);
+        } else dev::store_matrices_transposed(rows_at(base + turn.dst, pair), r);
       }
       if (!last) dev::publish_shared();
     }
