@@ -36,17 +36,21 @@ FASTCODEC_BLOCK bool crosses_border(const Tile& t, int margin, int width, int he
   return t.left + margin < 0 || t.top + margin < 0 || t.left + t.width - margin > width || t.top + t.height - margin > height;
 }
 
-// Begins to copy the tile of an image with its halo to shared memory, replicated outside the image (see wait_copies). Planes that the image lacks become
-// copies of its last one; their weights are zero.
-FASTCODEC_BLOCK void fetch_tile(const ImageView& image, const Tile& t, int planes, uint32_t to, int n_threads) {
+// Begins to copy planes of the tile of an image with its halo to shared memory, replicated outside the image (see wait_copies), by
+// n_threads threads of which this is number `thread`. Planes that the image lacks become copies of its last one; their weights are zero.
+FASTCODEC_BLOCK void fetch_planes(const ImageView& image, const Tile& t, int first, int end, uint32_t to, int thread, int n_threads) {
   const int n_pixels = t.width * t.height, last = (image.channels + kPlaneChannels - 1) / kPlaneChannels - 1;
-  for (int p = 0; p < planes; ++p) {
-    for (int i = dev::thread(); i < n_pixels; i += n_threads) {
+  for (int p = first; p < end; ++p) {
+    for (int i = thread; i < n_pixels; i += n_threads) {
       const size_t from = element(image, t.left + i % t.width, t.top + i / t.width, (p < last ? p : last) * kPlaneChannels);
       dev::copy_16(to + p * t.plane_bytes + i * 16, static_cast<const uint8_t*>(image.data) + from);
     }
   }
   dev::commit_copies();
+}
+
+FASTCODEC_BLOCK void fetch_tile(const ImageView& image, const Tile& t, int planes, uint32_t to, int n_threads) {
+  fetch_planes(image, t, 0, planes, to, dev::thread(), n_threads);
 }
 
 constexpr int kChainThreads = 512, kChainMaxSide = 56;

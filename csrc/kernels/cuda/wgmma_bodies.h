@@ -49,9 +49,11 @@ FASTCODEC_BLOCK void store_pixels(uint8_t* memory, uint32_t stage, uint8_t* to, 
 }
 
 // ---- two layers of up to 64 channels ------------------------------------------------------------------------------
-// Blocks persist: the weights of both layers stay in shared memory, and the next tile is fetched during the second layer.
+// Blocks persist: the weights of both layers stay in shared memory, and the next tile is fetched during the second layer. The
+// warpgroups take turns at the tensor cores: see row_pairs_bodies.h.
 struct Pair64 {
-  static constexpr int kMid = 32, kIn = kMid + 2, kOut = kMid - 2;  // sides of the tile of the value between, the input, the output
+  static constexpr int kStrips = 4;
+  static constexpr int kMid = 8 * kStrips, kIn = kMid + 2, kOut = kMid - 2;  // sides of the tile of the value between, the input, the output
   static constexpr int kWeightBytes = 9 * 64 * 64, kInPlane = kIn * kIn * 16, kMidPlane = kMid * kMid * 16;
   static constexpr int kInAt = 2 * kWeightBytes, kMidAt = kInAt + 4 * kInPlane;
   static constexpr int kStageAt = kMidAt + 4 * kMidPlane + 32;  // unused columns of the second layer read 2 pixels too far
@@ -71,12 +73,15 @@ struct Pair64 {
     int side, x, y;
   };
 
-  // One layer on 4 strips: source planes `kPlane` bytes apart, rows `kPitch` pixels long. put(strip, row, words of 4 rows)
-  template <bool kAdds, int kRows, int kPitch, int kPlane, class Put>
-  static FASTCODEC_BLOCK void layer(const FusedLayer& layer, uint32_t weights, uint32_t source, const Added& added, Put put) {
+  // One layer on 4 strips, in turns: source planes `kPlane` bytes apart, rows `kPitch` pixels long. put(strip, row, words of 4
+  // rows), and behind each strip after(strip); when a strip is the last one, all products have read the source.
+  template <bool kAdds, int kRows, int kPitch, int kPlane, class Put, class After>
+  static FASTCODEC_BLOCK void layer(const FusedLayer& layer, uint32_t weights, uint32_t source, const Added& added, Put put, After after) {
     const int lane = dev::lane(), c = (dev::warp() & 3) * 16 + (lane >> 2) * 2;
     const Requantiser by = requantiser(layer, c);
-    for (int strip = dev::thread() >> 7; strip < kMid / 8; strip += 2) {
+    FASTCODEC_NO_UNROLL
+    for (int strip = dev::thread() >> 7; strip < kStrips; strip += 2) {
+      if (strip > 0) dev::sync_block();
       int32_t acc[kRows * 4];
       dev::begin_products();
       FASTCODEC_UNROLL
@@ -84,8 +89,11 @@ struct Pair64 {
         const int tap = k / 2, shift = (tap / 3 * kPitch + tap % 3 + strip * 8) * 16;
         dev::multiply_shared<kRows * 8>(acc, dev::operand(weights + k * 2048, 1024, 128),
                                         dev::operand(source + k % 2 * 2 * kPlane + shift, kPlane, kPitch * 16), k > 0);
+        if (k >= 16) dev::commit_products();
       }
-      dev::commit_products();
+      if (strip + 1 == kStrips) dev::wait_products<0>();
+      else dev::wait_products<1>();
+      dev::sync_block();
       dev::finish_products(acc);
       FASTCODEC_UNROLL
       for (int row = 0; row < kRows; row += 4) {
@@ -100,7 +108,9 @@ struct Pair64 {
         for (int q = 0; q < 4; ++q) r[q] = kAdds ? requantise(sums(q), by, add[q]) : requantise(sums(q), by);
         put(strip, row, r);
       }
+      after(strip);
     }
+    if (dev::thread() < 128) dev::sync_block();  // the other's last strip
   }
 
   static FASTCODEC_DEV bool adds(const FusedJob& j) { return j.layers[0].add != Add::kNone || j.layers[1].add != Add::kNone; }
@@ -122,27 +132,40 @@ struct Pair64 {
       dev::sync_block();
       const Tile in = tile_of(j, index), mid{kMid, kMid, in.left + 1, in.top + 1, kMidPlane};
       const Added input{base + kInAt, kIn, 1, 1};  // for the first layer; the second is one pixel further in
+      const int next = index + dev::grid_x();
+      const bool still_read = kAdds && j.layers[1].add == Add::kInputBefore;
+      // The next tile, once the first layer has read this one: two planes by each warpgroup when it is not its turn.
+      const auto fetch_half = [&](int half) {
+        if (next >= n_tiles || still_read) return;
+        fetch_planes(j.in, tile_of(j, next), 2 * half, 2 * half + 2, base + kInAt, dev::thread() & 127, 128);
+      };
       layer<kAdds, kMid, kIn, kInPlane>(j.layers[0], base, base + kInAt, input, [&](int strip, int row, uint32_t (&r)[4]) {
         dev::store_matrices_transposed(base + kMidAt + plane * kMidPlane + ((row + (lane >> 3)) * kMid + strip * 8 + (lane & 7)) * 16, r);
+      }, [&](int strip) {
+        dev::publish_shared();
+        if (strip + 1 == kStrips) {
+          if (kAdds) dev::sync_named(1, 128);  // the warpgroup's other warps may still add the input
+          fetch_half(1);
+        }
       });
       if (crosses_border(mid, 0, j.out.width, j.out.height)) {
         dev::sync_block();
         replicate_border(memory + kMidAt, 4, mid, 0, j.out.width, j.out.height, kWgmmaThreads);
+        dev::publish_shared();
+        dev::sync_block();
       }
-      dev::publish_shared();
-      dev::sync_block();
-      const bool still_read = kAdds && j.layers[1].add == Add::kInputBefore, more = index + dev::grid_x() < n_tiles;
-      if (more && !still_read) fetch_tile(j.in, tile_of(j, index + dev::grid_x()), 4, base + kInAt, kWgmmaThreads);
       const Added added = still_read ? Added{base + kInAt, kIn, 2, 2} : Added{base + kMidAt, kMid, 1, 1};
       layer<kAdds, kOut, kMid, kMidPlane>(j.layers[1], base + kWeightBytes, base + kMidAt, added, [&](int strip, int row, uint32_t (&r)[4]) {
         const int x = strip * 8 + (lane & 7), y = row + (lane >> 3), out_x = in.left + 2 + x, out_y = in.top + 2 + y;
         const bool ok = x < kOut && y < kOut && out_x < j.out.width && out_y < j.out.height && plane * kPlaneChannels < j.out.channels;
         stage_pixels(memory, kStageAt, r);
         store_pixels(memory, kStageAt, static_cast<uint8_t*>(j.out.data) + element(j.out, out_x, out_y, plane * kPlaneChannels), ok);
+      }, [&](int strip) {
+        if (strip == 0) fetch_half(0);
       });
-      if (more && still_read) {
+      if (next < n_tiles && still_read) {
         dev::sync_block();
-        fetch_tile(j.in, tile_of(j, index + dev::grid_x()), 4, base + kInAt, kWgmmaThreads);
+        fetch_tile(j.in, tile_of(j, next), 4, base + kInAt, kWgmmaThreads);
       }
     }
   }
