@@ -254,7 +254,9 @@ FASTCODEC_DEV void unshuffle_phase_body(const ImageJob& j, int x, int y) {
 
 FASTCODEC_DEV int32_t add_residual(int32_t base, int32_t difference) { return (base + difference + 8) >> 4; }
 
-FASTCODEC_DEV int32_t load_base(const ImageView& v, int x, int y, int c) { return v.type == Dtype::kU8 ? load(v, x, y, c) * 16 : load(v, x, y, c); }
+FASTCODEC_DEV int32_t load_base(const ImageView& v, int x, int y, int c) {
+  return v.type == Dtype::kU8 ? load(v, x, y, c) * 16 : load(v, x, y, c);
+}
 
 FASTCODEC_DEV void residual_body(const ImageJob& j, int x, int y) {
   for (int c = 0; c < j.out.channels; ++c) store(j.out, x, y, c, add_residual(load_base(j.in2, x, y, c), load(j.in, x, y, c)));

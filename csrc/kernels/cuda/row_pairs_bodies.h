@@ -41,7 +41,8 @@ struct RowPairs32 {
   }
 
   // Begins to copy columns of a tile, a multiple of 8, by n_threads threads of which this is number `thread`.
-  static FASTCODEC_BLOCK void fetch_columns(const ImageView& image, const Tile& t, uint32_t to, int first, int end, int thread, int n_threads) {
+  static FASTCODEC_BLOCK void fetch_columns(const ImageView& image, const Tile& t, uint32_t to, int first, int end, int thread,
+                                            int n_threads) {
     const bool two = image.channels > kPlaneChannels;
     const int columns = end - first;
     FASTCODEC_NO_UNROLL
@@ -97,7 +98,8 @@ struct RowPairs32 {
     const int lane = dev::lane(), warp = dev::warp() & 3, plane = warp & 1, parity = warp >> 1;
     const uint32_t base = dev::shared_address(memory);
     const Requantiser by = requantiser(layer, plane * 16 + (lane >> 2) * 2);
-    const bool last = kPairs != pairs(0) && turn.n + 1 == j.n_layers, adds = layer.add != Add::kNone, wide = last && j.out.type == Dtype::kI16;
+    const bool last = kPairs != pairs(0) && turn.n + 1 == j.n_layers;  // a chain has two layers at least
+    const bool adds = layer.add != Add::kNone, wide = last && j.out.type == Dtype::kI16;
     const uint32_t added = base + (layer.add == Add::kInput ? turn.src : turn.dst);
     const int low = turn.n + 1, n_strips = strips(turn.n);
     // Of the part of the tile that is in the output image.
@@ -132,9 +134,11 @@ struct RowPairs32 {
       dev::sync_block();
       dev::finish_products(acc);
       if (strip + 2 >= n_strips) load_weights(j.layers[last ? 0 : turn.n + 1], weight);
-      // No strip from this one on reads these columns.
-      if (last && turn.next >= 0 && strip > 0) fetch_columns(j.in, tile_of(j, turn.next), base + turn.src, strip * 8 - 8, strip * 8, dev::thread() & 127, 128);
-      uint8_t* out = static_cast<uint8_t*>(j.out.data) + (plane * j.out.plane + (static_cast<ptrdiff_t>(t.top + top) * j.out.width + t.left) * 16) * (pixel / 16);
+      if (last && turn.next >= 0 && strip > 0) {  // no strip from this one on reads these columns
+        fetch_columns(j.in, tile_of(j, turn.next), base + turn.src, strip * 8 - 8, strip * 8, dev::thread() & 127, 128);
+      }
+      const ptrdiff_t first_pixel = static_cast<ptrdiff_t>(t.top + top) * j.out.width + t.left;
+      uint8_t* out = static_cast<uint8_t*>(j.out.data) + plane * j.out.plane * (pixel / 16) + first_pixel * pixel;
       const auto store = [&](int pair) {
         const int y = 2 * (pair + (lane >> 3)), x = left + (lane & 7);
         const bool ok = pair + (lane >> 3) < kPairs && x < past_x && top + y < past;
@@ -149,7 +153,8 @@ struct RowPairs32 {
           FASTCODEC_UNROLL
           for (int q = 0; q < 4 && pair + q < kPairs; ++q) {
             const int y = 2 * (pair + q), first = left + (lane & 3) * 2;
-            if (top + y < past) store_shorts(out + (y * j.out.width + first) * 32 + (lane >> 2) * 4, sums(q), by, add[now][q], past_x - first);
+            uint8_t* to = out + (y * j.out.width + first) * 32 + (lane >> 2) * 4;
+            if (top + y < past) store_shorts(to, sums(q), by, add[now][q], past_x - first);
           }
           continue;
         }
@@ -211,8 +216,9 @@ struct RowPairs32 {
       }
       if (turn.next >= 0) {
         if (j.layers[last].add == Add::kInput) dev::sync_block();  // it has read src until now
-        // Not by the warpgroup that has just made the last strip.
-        if (turn.mine == 0) fetch_columns(j.in, tile_of(j, turn.next), base + turn.src, strips(last) * 8 - 8, kWidth, dev::thread() & 127, 128);
+        if (turn.mine == 0) {  // not by the warpgroup that has just made the last strip
+          fetch_columns(j.in, tile_of(j, turn.next), base + turn.src, strips(last) * 8 - 8, kWidth, dev::thread() & 127, 128);
+        }
       }
     }
   }
