@@ -5,9 +5,9 @@
 The encoder decodes every candidate exactly as the decoder would and keeps the best by measured bytes
 and squared error, so the networks are on only where they help. Candidates at a byte budget:
 the bare codec; RecCNN on the bare codec's payload; ComCNN, codec and RecCNN at full size ("scale 1") and
-at half size ("scale 2") with the largest codec quality that fits; the first two in the codec's other chroma formats as
-well, where sub-sampling alone would be a notable part of the error. Images are uint8 (H, W, C), C 1 or 3; the alpha
-plane travels beside them, uint8 (H, W).
+at half size ("scale 2") with the largest codec quality that fits, unless halving alone would harm more; the first two
+in the codec's other chroma formats as well, where sub-sampling alone would be a notable part of the error. Images are
+uint8 (H, W, C), C 1 or 3; the alpha plane travels beside them, uint8 (H, W).
 """
 
 from __future__ import annotations
@@ -40,8 +40,12 @@ _WORST_QUALITY, _BEST_QUALITY = 1, 100
 _ROWS_AT_ONCE = 256
 _COMPACT_KEPT = 2
 # At full size 4:4:4 is tried where chroma sub-sampling by itself makes at least this share of the best error so far.
-# Below that it gained at most 0.05 dB on photographs (AVIF).
-_CHROMA_SHARE = 0.05
+# Below that it gained at most 0.05 dB on photographs (AVIF). At a byte target the steps of quality may leave a fifth of
+# the bytes unused, which 4:4:4 can fill: there only what is nearly grey is left out.
+_CHROMA_SHARE, _CHROMA_SHARE_AT_BYTES = 0.05, 0.005
+# Half size is not tried where halving by itself makes more than so many times the best error so far. Where half size
+# won on Kodak, halving made at most 0.86 times the error.
+_HALVING_SHARE = 1.2
 _CONSTANT = 0
 
 
@@ -185,7 +189,7 @@ class _Search:
     coded: dict[tuple[int, bool, str, int], _Coded] = field(default_factory=dict)
     compact: dict[tuple[int, int], Image] = field(default_factory=dict)
     decoded: tuple[_Coded, Image] | None = None
-    chroma_error: int | None = None
+    harm: dict[str, int] = field(default_factory=dict)
 
     def source(self, way: _Way, quality: int) -> Image:
         """What the inner codec is given: the image, or ComCNN's compact one for that quality."""
@@ -251,13 +255,18 @@ class _Search:
         """Full size in another chroma format than the codec's default, or than the one asked for."""
         return way.scale == 1 and way.subsampling != self.settings.subsampling
 
-    def is_hopeless(self, way: _Way, error: float) -> bool:
-        """Another chroma format, though sub-sampling is only a small part of the `error` of what was tried before."""
-        if not self.is_other_chroma(way):
-            return False
-        if self.chroma_error is None:
-            self.chroma_error = subsampling_error(self.image)
-        return self.chroma_error < _CHROMA_SHARE * error
+    def is_hopeless(self, way: _Way, best: _Trial, chroma_share: float = _CHROMA_SHARE) -> bool:
+        """Half size, though halving alone harms more than the best trial so far lost; or another chroma format, though
+        sub-sampling is only a small part of what that lost."""
+        if way.scale == 2 and best.way.scale == 1:
+            return self.harm_of(halving_error) > _HALVING_SHARE * best.error
+        return self.is_other_chroma(way) and self.harm_of(subsampling_error) < chroma_share * best.error
+
+    def harm_of(self, step: Callable[[Image], int]) -> int:
+        """The squared error that a step of coding makes by itself."""
+        if step.__name__ not in self.harm:
+            self.harm[step.__name__] = step(self.image)
+        return self.harm[step.__name__]
 
     # ------------------------------------------------------------ the three targets
 
@@ -266,7 +275,7 @@ class _Search:
         budget = len(self.encode(_Way(1, self.settings.subsampling), quality).payload)
         trials: list[_Trial] = []
         for way in ways:
-            if trials and self.is_hopeless(way, min(trial.error for trial in trials)):
+            if trials and self.is_hopeless(way, _best(trials)):
                 continue
             fitting: int | None = quality
             if self.is_other_chroma(way):
@@ -277,13 +286,13 @@ class _Search:
                 trials.append(self.measure(way, fitting))
         if not trials:  # half size was asked for, and even its worst quality is above the budget
             trials = [self.measure(way, _WORST_QUALITY) for way in ways]
-        return min(trials, key=lambda trial: (trial.error, trial.size))
+        return _best(trials)
 
     def at_bytes(self, ways: list[_Way], budget: int) -> _Trial:
         """The smallest error in a stream of at most `budget` bytes."""
         trials: list[_Trial] = []
         for way in ways:
-            if trials and self.is_hopeless(way, min(trial.error for trial in trials)):
+            if trials and self.is_hopeless(way, _best(trials), _CHROMA_SHARE_AT_BYTES):
                 continue
             near = [t.quality for t in trials if t.way.scale == 1 and t.way.com is None]
             guess = near[-1] if near and self.is_other_chroma(way) else None
@@ -297,14 +306,14 @@ class _Search:
                 f"a stream of {budget} bytes is out of reach: the smallest with codec {self.settings.codec.name} has "
                 f"{smallest}; raise the target, {other}"
             )
-        return min(trials, key=lambda trial: (trial.error, trial.size))
+        return _best(trials)
 
     def at_psnr(self, ways: list[_Way], psnr: float) -> _Trial | None:
         """The smallest stream that reaches `psnr`, None when none does."""
         best: _Trial | None = None
         for way in ways:
             last: int | None = _BEST_QUALITY
-            if best is not None and self.is_hopeless(way, best.error):
+            if best is not None and self.is_hopeless(way, best):
                 continue
             if best is not None and _same_files(best.way, way):
                 last = best.quality  # a better quality is a larger stream
@@ -329,6 +338,10 @@ class _Search:
         return trials[(last_true(misses, last - 1) or 0) + 1]
 
 
+def _best(trials: list[_Trial]) -> _Trial:
+    return min(trials, key=lambda trial: (trial.error, trial.size))
+
+
 def _same_files(a: _Way, b: _Way) -> bool:
     return (a.scale, a.subsampling, a.com) == (b.scale, b.subsampling, b.com)
 
@@ -336,33 +349,43 @@ def _same_files(a: _Way, b: _Way) -> bool:
 def last_true(test: Callable[[int], bool], last: int = _BEST_QUALITY, near: int | None = None) -> int | None:
     """The largest of 1..last for which `test` holds, taking it to be true first and false from some point on.
 
-    None when the test fails at 1 as well. At most 7 calls for 100 values. With `near`, a guess that is more likely too
-    high than too low: 2 calls where the answer is `near` - 1, 4 down to `near` - 3, 6 down to `near` - 7, never more
-    than 13.
+    None when the test fails at 1 as well. At most 7 calls for 100 values. With `near`, a guess: 2 calls where the
+    answer is `near` or `near` - 1, 4 up to 2 further away, 6 up to 6 further away, never more than 14.
     """
     low, high, step = _WORST_QUALITY - 1, last, 1
-    middle = near
+    probe, rising = near, None
     while low < high:
-        if middle is None:
-            middle = (low + high + 1) // 2
-        if test(middle):
-            low, near = middle, None
-        else:
-            high = middle - 1
-        middle = None if near is None else max(near - step, _WORST_QUALITY)
-        step = 2 * step + 1
+        middle = (low + high + 1) // 2 if probe is None else probe
+        holds = test(middle)
+        low, high = (middle, high) if holds else (low, middle - 1)
+        if near is not None and probe is not None:
+            rising = holds if rising is None else rising
+            probe = max(_WORST_QUALITY, min(last, near + step if rising else near - step)) if holds == rising else None
+            step = 2 * step + 1
     return low if low >= _WORST_QUALITY else None
 
 
-def subsampling_error(image: Image) -> int:
-    """The squared error of an RGB image whose chroma went to half size and back, without any codec."""
+def halving_error(image: Image) -> int:
+    """The squared error of an image that went to half size and back, without any codec."""
     from PIL import Image as pil
     from PIL.Image import Resampling
 
-    luma, *chroma = pil.fromarray(image).convert("YCbCr").split()
+    full = pil.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    half = full.resize((-(-full.width // 2), -(-full.height // 2)), Resampling.BICUBIC)
+    return squared_error(image, np.asarray(half.resize(full.size, Resampling.BICUBIC)).reshape(image.shape))
+
+
+def subsampling_error(image: Image) -> int:
+    """The squared error that chroma at half size and back makes in an RGB image, without any codec; 0 in grey."""
+    from PIL import Image as pil
+    from PIL.Image import Resampling
+
+    planes = pil.fromarray(image).convert("YCbCr")
+    luma, *chroma = planes.split()
     half = ((luma.width + 1) // 2, (luma.height + 1) // 2)
     blurred = [plane.resize(half, Resampling.BOX).resize(luma.size, Resampling.BILINEAR) for plane in chroma]
-    return squared_error(image, np.asarray(pil.merge("YCbCr", (luma, *blurred)).convert("RGB")))
+    through = pil.merge("YCbCr", (luma, *blurred))
+    return squared_error(np.asarray(planes.convert("RGB")), np.asarray(through.convert("RGB")))
 
 
 def encode_image(
