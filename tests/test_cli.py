@@ -437,7 +437,7 @@ def test_encode_says_that_a_codec_has_no_model(tmp_path: Path, monkeypatch: pyte
     from fastcodec import cli, packed_model
     from typer.testing import CliRunner
 
-    monkeypatch.setattr(packed_model, "default_for", lambda codec: None)
+    monkeypatch.setattr(packed_model, "default_for", lambda *_: None)
     picture().save(tmp_path / "photo.png")
     result = CliRunner().invoke(cli.app, ["encode", str(tmp_path / "photo.png"), "--codec", "webp"])
     assert result.exit_code == 0

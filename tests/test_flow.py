@@ -227,7 +227,7 @@ def test_models_that_do_not_fit(
     with pytest.raises(ModelError, match="no model named 'nobody'"):
         encode(x, model="nobody")
     with monkeypatch.context() as patch:
-        patch.setattr(packed_model, "default_for", lambda codec: None)
+        patch.setattr(packed_model, "default_for", lambda *_: None)
         with pytest.raises(ModelError, match="no model for codec webp"):
             encode(x, codec="webp", networks="on")
     assert encode(x, model=model_file, networks="on") == encode(x, model=model, networks="on")
@@ -322,6 +322,17 @@ def test_the_best_candidate_wins(knowing: Any, rec1: float, rec2: float, network
     for target in ({"quality": 40}, {"target_bytes": 2500}, {"target_bpp": 1.5}, {"target_psnr": 33}):
         i = info(encode(X, model=model, **target))
         assert (i.networks, i.scale) == (networks, scale)
+
+
+@pytest.mark.parametrize(("rec1", "rec2", "scale"), [(0.5, 0, 1), (0.2, 0.95, 2)])
+def test_half_size_may_come_from_another_model(rec1: float, rec2: float, scale: int) -> None:
+    older = knowing_model(X, 1.0, rec2)
+    newer = replace(older, id=b"newer...", programs={"rec1_rgb": knowing_model(X, rec1, 0).programs["rec1_rgb"]})
+    for target in (flow.Target("quality", 40), flow.Target("bytes", 2500), flow.Target("psnr", 33)):
+        data = flow.encode_image(X, None, {}, flow.Settings(JPEG, newer, half=older), target)
+        networks = container.read(data, fastcodec.Limits()).header.networks
+        assert networks is not None
+        assert (networks.scale, networks.model_id) == (scale, (newer if scale == 1 else older).id)
 
 
 def test_comcnn_at_full_size_spends_what_it_saves_on_quality(knowing: Any) -> None:

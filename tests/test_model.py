@@ -664,6 +664,10 @@ def test_installed_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     newest = packed_model.default_for("codec-a")
     assert newest is not None
     assert newest.name == "codec-a-fast-10"
+    programs = {name: program for name, program in b.programs.items() if not name.startswith("rec2")}
+    named[1] = dataclasses.replace(named[1], programs=programs)
+    assert packed_model.default_for("codec-a") == named[1]
+    assert packed_model.default_for("codec-a", "rec2") == named[2]
     monkeypatch.undo()
     monkeypatch.setenv(packed_model.PATH_VARIABLE, str(tmp_path))
     with pytest.raises(ModelError, match=r"0102030405060708 is needed.*FASTCODEC_MODELS"):

@@ -205,7 +205,7 @@ def _settings(
     entry.check_options(subsampling, options)
     return flow.Settings(
         entry, _model(given, codec, networks), networks, None if isinstance(scale, str) else scale,
-        subsampling, container_name, options, _threads(threads),
+        subsampling, container_name, options, _threads(threads), _model(given, codec, networks, "rec2"),
     )  # fmt: skip
 
 
@@ -230,16 +230,16 @@ def _given_model(model: Any) -> PackedModel:
     raise TypeError(f"model must be a name, a .safetensors file or a PackedModel, got {type(model).__name__}")
 
 
-def _model(given: PackedModel | None, codec: str, networks: str) -> PackedModel | None:
-    """The model to use: the one given, or the codec's default."""
+def _model(given: PackedModel | None, codec: str, networks: str, program: str = "") -> PackedModel | None:
+    """The model to use: the one given, or the codec's default among those that have the program."""
     from . import packed_model
 
     if given is not None and given.codec != codec:
         raise ValueError(f"model {given.name} was made for codec {given.codec}, got codec={codec!r}")
     if networks == "off":
         return None
-    found = given or packed_model.default_for(codec)
-    if found is None and networks == "on":
+    found = given or packed_model.default_for(codec, program)
+    if found is None and networks == "on" and not program:
         raise ModelError(f"networks='on', but there is no model for codec {codec}; pass model=, or networks='auto'")
     return found
 

@@ -59,7 +59,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything about an encode that is not the image: see fastcodec.encode for the meaning."""
+    """Everything about an encode that is not the image: see fastcodec.encode for the meaning.
+
+    `half` is the model for half size where `model` has none for it.
+    """
 
     codec: Codec
     model: PackedModel | None
@@ -69,16 +72,18 @@ class Settings:
     container: str = "fcd"
     options: Options = field(default_factory=dict)
     threads: int | None = None
+    half: PackedModel | None = None
 
 
 @dataclass(frozen=True)
 class _Way:
-    """One way to code the image; `rec` restores it, `com` makes it compact."""
+    """One way to code the image; `rec` of `model` restores it, `com` makes it compact."""
 
     scale: int
     subsampling: str
     rec: Program | None = None
     com: Program | None = None
+    model: PackedModel | None = None
 
 
 @dataclass
@@ -143,6 +148,13 @@ def _program(model: PackedModel, name: str, channels: int) -> Program | None:
     return program
 
 
+def _pair(model: PackedModel | None, scale: int, channels: int) -> tuple[Program | None, Program | None]:
+    """RecCNN and ComCNN of a model for one scale."""
+    if model is None:
+        return None, None
+    return _program(model, f"rec{scale}", channels), _program(model, f"com{scale}", channels)
+
+
 def _ways(settings: Settings, channels: int) -> list[_Way]:
     """The candidates that settings and model allow, the plainest first.
 
@@ -151,20 +163,21 @@ def _ways(settings: Settings, channels: int) -> list[_Way]:
     """
     chroma = settings.subsampling
     several = settings.codec.subsamplings if chroma == "auto" and channels == 3 else ()
-    model = settings.model if settings.networks != "off" else None
-    rec1, com1, rec2, com2 = (
-        None if model is None else _program(model, name, channels) for name in ("rec1", "com1", "rec2", "com2")
-    )
+    model, half = (settings.model, settings.half) if settings.networks != "off" else (None, None)
+    rec1, com1 = _pair(model, 1, channels)
+    if _pair(model, 2, channels) != (None, None):
+        half = model
+    rec2, com2 = _pair(half, 2, channels)
     full: list[Program | None] = [None] if settings.networks != "on" else []
     full += [] if rec1 is None else [rec1]
     if settings.scale == 2:
         full = []
-    ways = [_Way(1, chroma, rec) for rec in full]
+    ways = [_Way(1, chroma, rec, model=model) for rec in full]
     if full and rec1 is not None and com1 is not None:
-        ways.append(_Way(1, chroma, rec1, com1))
+        ways.append(_Way(1, chroma, rec1, com1, model))
     if rec2 is not None and com2 is not None and settings.scale != 1 and settings.container == "fcd":
-        ways += [_Way(2, each, rec2, com2) for each in several or (chroma,)]
-    ways += [_Way(1, each, rec) for each in several[1:] for rec in full]
+        ways += [_Way(2, each, rec2, com2, half) for each in several or (chroma,)]
+    ways += [_Way(1, each, rec, model=model) for each in several[1:] for rec in full]
     if not ways:
         colour = "RGB" if channels == 3 else "grey"
         held = f"model {settings.model.name} without a fitting program" if settings.model else "no model"
@@ -217,10 +230,9 @@ class _Search:
 
     def pack(self, way: _Way, quality: int) -> bytes:
         """The whole stream; `inner` must have run before for its checksum to be right, the size always is."""
-        coded, model = self.encode(way, quality), self.settings.model
-        networks = None
-        if way.rec is not None and model is not None:
-            networks = Networks(way.scale, way.rec.level_for(quality), model.id)
+        coded, networks = self.encode(way, quality), None
+        if way.rec is not None and way.model is not None:
+            networks = Networks(way.scale, way.rec.level_for(quality), way.model.id)
         height, width, channels = self.image.shape
         header = Header(
             width, height, channels, self.settings.codec.id, quality, coded.inner_crc,

@@ -517,14 +517,16 @@ def by_name(name: str) -> PackedModel:
     raise ModelError(f"no model named '{name}'; installed: {names}")
 
 
-def default_for(codec: str) -> PackedModel | None:
+def default_for(codec: str, program: str = "") -> PackedModel | None:
     """The model to use for a codec where none is named: variant `fast` first, then the newest; None if none.
 
-    Names end in a version: `jpeg-fast-2` is newer than `jpeg-fast-1`, which stays for the files that it wrote.
+    Names end in a version: `jpeg-fast-2` is newer than `jpeg-fast-1`, which stays for the files that it wrote and for
+    what the newer one lacks: with `program`, only models that have that program for RGB count.
     """
 
     def order(model: PackedModel) -> tuple[bool, int, str]:
         version = model.name.rpartition("-")[2]
         return model.variant != "fast", -int(version) if version.isdecimal() else 0, model.name
 
-    return min((m for m in installed().values() if m.codec == codec), key=order, default=None)
+    fitting = (m for m in installed().values() if m.codec == codec and (not program or f"{program}_rgb" in m.programs))
+    return min(fitting, key=order, default=None)
