@@ -362,6 +362,23 @@ def test_a_long_chain_begins_with_features_that_tell_images_apart():
     assert torch.cosine_similarity(one, two, dim=0) < 0.95
 
 
+@pytest.mark.parametrize("out_step", [1e-9, 0.01, 1e6])
+def test_tables_of_the_integer_form_are_short_numbers(out_step):
+    torch.manual_seed(2)
+    conv = layers.Conv(4, 6, levels=3)
+    with torch.no_grad():
+        conv.bias.normal_()
+        conv.level_gain.normal_()
+    found, (gain, bias) = conv.integers(0.01, out_step), conv.tables()
+    m, b = found["m"].double(), found["b"].double()
+    assert 1 <= m.min() <= m.max() < 2**31
+    assert torch.equal(m % 2 ** (m.log2().floor() - 9).clamp_min(0), torch.zeros_like(m))
+    if out_step == 0.01:
+        exact = 0.01 * conv.weight_step() * gain / out_step * 2**32
+        torch.testing.assert_close(m, exact.double(), rtol=2**-10, atol=0.5)
+        torch.testing.assert_close(b * m / 2**32, (bias / out_step + 0.5).double(), rtol=0, atol=1 / 16)
+
+
 def test_padding_is_the_same_compiled_or_not():
     x = torch.rand(2, 8, 5, 6).contiguous(memory_format=torch.channels_last)
     padded = layers.pad_by_one(x)

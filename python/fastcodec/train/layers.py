@@ -29,6 +29,17 @@ def round_ste(x: Tensor) -> Tensor:
     return x + (torch.floor(x + 0.5) - x).detach()
 
 
+def power_of_two(x: Tensor) -> Tensor:
+    """The largest power of 2 that is not above x > 0."""
+    return torch.ldexp(torch.ones_like(x), torch.frexp(x.detach()).exponent - 1)
+
+
+def round_to(x: Tensor, unit: Tensor) -> Tensor:
+    """The nearest multiple of a power of 2, or of 1 where that is smaller; the gradient passes straight through."""
+    unit = unit.clamp_min(1)
+    return round_ste(x / unit) * unit
+
+
 def pad_by_one(x: Tensor) -> Tensor:
     """Replicate padding by one pixel (as F.pad would, in a form that torch.compile fuses)."""
     x = torch.cat([x[..., :1], x, x[..., -1:]], dim=3)
@@ -90,11 +101,14 @@ class Conv(nn.Module):
         return torch.relu(y) if self.relu else y
 
     def _integer_tables(self, in_step: Tensor | float, out_step: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Multipliers M / 2^32 and biases b, [levels, O]; b holds the half of the rounding."""
+        """Multipliers M / 2^32 and biases b, [levels, O]; b holds the half of the rounding.
+
+        M has 10 significant bits, and b steps of at most 1/16 of the output's: what is beyond only makes models larger.
+        """
         gain, bias = self.tables()
-        scale = in_step * self.weight_step() * gain / out_step
-        m = round_ste((scale * _ONE).clamp(1, 2**31 - 1)) / _ONE
-        b = round_ste((bias / out_step + 0.5) / m).clamp(-(2.0**30), 2.0**30)
+        scale = (in_step * self.weight_step() * gain / out_step * _ONE).clamp(1, 2**31 - 2**21)
+        m = round_to(scale, power_of_two(scale) / 512) / _ONE
+        b = round_to((bias / out_step + 0.5) / m, power_of_two(1 / m) / 16).clamp(-(2.0**30), 2.0**30)
         return m, b
 
     def _integer_weight(self) -> Tensor:
