@@ -332,7 +332,7 @@ def bench_paper(
     if picture and importlib.util.find_spec("matplotlib") is None:
         raise ImportError("matplotlib is not installed; run: pip install 'fastcodec[bench]', or use --no-picture")
     images = {name: grey(path) for name, path in find_images(folder, replace).items()}
-    fast, paper = packed_model.default_for("jpeg"), newest("jpeg", "paper")
+    fast, paper = packed_model.default_for("jpeg", "rec2"), newest("jpeg", "paper")
     if fast is None:
         raise fastcodec.ModelError("no model for codec jpeg is installed; put one into a folder of FASTCODEC_MODELS")
     singles = {
