@@ -131,7 +131,8 @@ class RecCNN(nn.Module):
         with autocast(compact, quantised):
             h, w = compact.shape[-2:]
             f = self.unshuffle
-            x = F.pixel_unshuffle(F.pad(compact, (0, -w % f, 0, -h % f), mode="replicate"), f)
+            whole = F.pad(compact, (0, -w % f, 0, -h % f), mode="replicate") if h % f or w % f else compact
+            x = F.pixel_unshuffle(whole, f)
             if self.phase.numel():
                 x = append_phase(x, self.phase)
             x = x.contiguous(memory_format=torch.channels_last)
