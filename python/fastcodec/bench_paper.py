@@ -235,7 +235,8 @@ class Row:
 
 
 def rows_for(protocol: str, models: Mapping[str, packed_model.PackedModel | None], threads: int | None) -> list[Row]:
-    """The methods of a protocol. `models`: "fast", "paper", "only_com", "only_rec"; None where not installed."""
+    """The methods of a protocol. `models`: "fast", "half" (for half size where "fast" has no networks for it), "paper",
+    "only_com", "only_rec"; None where not installed."""
     shipped = by_name("jpeg")
     inside = default_tables_codec() if protocol == "a" else shipped
 
@@ -243,7 +244,8 @@ def rows_for(protocol: str, models: Mapping[str, packed_model.PackedModel | None
         model = models[which]
         if model is None:
             return Row(key, title, None, f"no model of variant `{which}` for codec jpeg is installed")
-        return Row(key, f"{title}: {model.name}", flow.Settings(codec, model, networks, threads=threads))
+        half = models["half"] if which == "fast" else None
+        return Row(key, f"{title}: {model.name}", flow.Settings(codec, model, networks, threads=threads, half=half))
 
     rows = [
         Row("jpeg", "JPEG, default Huffman tables" if protocol == "a" else "JPEG, optimised Huffman tables"),
@@ -332,17 +334,18 @@ def bench_paper(
     if picture and importlib.util.find_spec("matplotlib") is None:
         raise ImportError("matplotlib is not installed; run: pip install 'fastcodec[bench]', or use --no-picture")
     images = {name: grey(path) for name, path in find_images(folder, replace).items()}
-    fast, paper = packed_model.default_for("jpeg", "rec2"), newest("jpeg", "paper")
-    if fast is None:
+    fast, half = packed_model.default_for("jpeg"), packed_model.default_for("jpeg", "rec2")
+    paper = newest("jpeg", "paper")
+    if fast is None or half is None:
         raise fastcodec.ModelError("no model for codec jpeg is installed; put one into a folder of FASTCODEC_MODELS")
     singles = {
-        f"only_{which}": single_network(paper or fast, which, out / "models" / f"only-{which}.safetensors")
+        f"only_{which}": single_network(paper or half, which, out / "models" / f"only-{which}.safetensors")
         for which in ("com", "rec")
     }
     parts = []
     with _also_from(out / "models"):
         for protocol in ("a", "b"):
-            rows = rows_for(protocol, {"fast": fast, "paper": paper, **singles}, threads)
+            rows = rows_for(protocol, {"fast": fast, "half": half, "paper": paper, **singles}, threads)
             for quality in QUALITY_FACTORS:
                 progress(f"protocol {protocol}, QF {quality}")
                 parts.append(_part(images, protocol, quality, rows, out / "files", threads))
