@@ -36,7 +36,10 @@ MODEL = MODELS / "jpeg-golden.safetensors"
 RANGE_MODEL = MODELS / "range-golden.safetensors"
 # Those that are installed get streams.
 RANGE_SHIPPED = ("range-fast-1",)
-WRAPPED_SHIPPED = ("jpeg-fast-1", "avif-fast-1", "webp-fast-1", "jpeg2000-fast-1", "heic-fast-1")
+WRAPPED_SHIPPED = (
+    *(f"{codec}-fast-1" for codec in ("jpeg", "avif", "webp", "jpeg2000", "heic")),
+    *(f"{codec}-fast-2" for codec in ("jpeg", "avif", "webp", "jpeg2000")),
+)
 HASHES = GOLDEN / "hashes.json"
 ERRORS = GOLDEN / "bad" / "errors.json"
 EXIF = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
