@@ -35,7 +35,7 @@ MODELS = GOLDEN / "models"
 MODEL = MODELS / "jpeg-golden.safetensors"
 RANGE_MODEL = MODELS / "range-golden.safetensors"
 # Those that are installed get streams.
-RANGE_SHIPPED = ("range-fast-1",)
+RANGE_SHIPPED = ("range-fast-1", "range-fast-2")
 WRAPPED_SHIPPED = (
     *(f"{codec}-fast-1" for codec in ("jpeg", "avif", "webp", "jpeg2000", "heic")),
     *(f"{codec}-fast-2" for codec in ("jpeg", "avif", "webp", "jpeg2000")),
@@ -70,7 +70,11 @@ def untrimmed(x: np.ndarray) -> bytes:
 
 
 def installed(name: str) -> bool:
-    return any(model.name == name for model in packed_model.installed().values())
+    """There, and not only for decoding."""
+    return any(
+        model.name == name and (model.codec != "range" or "analysis_rgb" in model.programs)
+        for model in packed_model.installed().values()
+    )
 
 
 def good() -> dict[str, Callable[[], bytes]]:
