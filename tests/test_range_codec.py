@@ -294,6 +294,25 @@ def test_dead_zone_saves_bytes(model: packed_model.PackedModel) -> None:
     assert zone[4, 0] > zone[30, 0] >= zone[60, 0] == 8
 
 
+SHIPPED = sorted(
+    m.name for m in packed_model.installed().values() if m.codec == "range" and "analysis_rgb" in m.programs
+)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_refining_pays_with_shipped_models(name: str) -> None:
+    """More PSNR than its bytes would give at a higher level."""
+    data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
+    x = np.ascontiguousarray(data.astronaut()[:256, :256])
+
+    def point(quality: int, refine: int) -> tuple[float, float]:
+        stream = encode(x, model=name, quality=quality, codec_options={"refine": refine})
+        return math.log(len(stream)), flow.decibels(flow.squared_error(x, decode(stream)), x.size)
+
+    (rate, psnr), (more, better), (above, best) = point(50, 0), point(50, 1), point(60, 0)
+    assert better > psnr + (best - psnr) * (more - rate) / (above - rate) + 0.03
+
+
 # ---------------------------------------------------------------- tiles and regions
 
 
@@ -520,9 +539,6 @@ def test_the_codec_that_is_taken_without_a_name(model: packed_model.PackedModel)
     assert info(encode(x, model="jpeg-fast-1")).codec == "jpeg"
     for options in ({"networks": "off"}, {"scale": 2}, {"subsampling": "4:4:4"}, {"container": "jpeg"}):
         assert info(encode(x, **options)).codec == "jpeg"  # type: ignore[arg-type]
-
-
-SHIPPED = sorted(m.name for m in packed_model.installed().values() if m.codec == "range")
 
 
 @pytest.mark.parametrize("name", SHIPPED)

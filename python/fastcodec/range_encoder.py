@@ -230,10 +230,11 @@ class _Encoder:
         """The stream of the last of `levels` whose measured value is at most `limit`, as far as _MAX_TRIALS find it.
 
         The first level that is tried is refined too; what that changed is added to the values of the others, of which
-        only the one that is found is refined, and its neighbours where that was not so for them. None when even the
-        first is above.
+        only the one that is found is refined, and its neighbours where that was not so for them. A plain one when no
+        refined one is at most `limit`; None when even the first is above.
         """
         plain: dict[int, _Trial] = {}
+        values: dict[int, float] = {}  # of the plain ones
         refined: dict[int, tuple[float, bytes]] = {}
         change = 0.0
 
@@ -245,20 +246,21 @@ class _Encoder:
         def value(at: int) -> float:
             nonlocal change
             plain[at] = self.trial(levels[at], pixels=pixels or self.rounds > 0)
-            found = measure(plain[at])
+            values[at] = measure(plain[at])
             if not self.rounds:
-                refined[at] = found, plain[at].stream
+                refined[at] = values[at], plain[at].stream
             elif not refined:
-                change = refine(at) - found
-            return found + change
+                change = refine(at) - values[at]
+            return values[at] + change
 
         best = _last_below(value, guess, limit, close) or 0
         for at in range(best, max(-1, best - 3), -1):
             if (refined[at][0] if at in refined else refine(at)) <= limit:
                 again = at == best < len(levels) - 1 and refined[at][0] < limit + 2 * close and best + 1 not in refined
                 return refined[best + 1][1] if again and refine(best + 1) <= limit else refined[at][1]
-        lowest = plain.get(0)
-        return lowest.stream if lowest is not None and measure(lowest) <= limit else None
+        if 0 not in plain:
+            value(0)
+        return max(((at, plain[at].stream) for at in plain if values[at] <= limit), default=(0, None))[1]
 
     def _line(self, span: float, middle: float) -> list[float]:
         """A straight guess over the levels."""

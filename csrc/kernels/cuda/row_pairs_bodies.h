@@ -6,9 +6,10 @@
 // chain_bodies.h.
 //
 // The tensor cores are what should be busy always, so the two warpgroups take turns: while one multiplies, the other makes bytes
-// of the sums of its strip. They meet once a strip, when the last product of it is under way and the other may begin. A strip
-// needs what the strips at least two turns before have made, so it makes no difference where a layer begins, but at the image's
-// border. Blocks persist: the next tile comes during the last layer, where that has read what it replaces.
+// of the sums of its strip. They meet once a strip, from different places (a named barrier may be), when the last product of it
+// is under way and the other may begin. A strip needs what the strips at least two turns before have made, so it makes no
+// difference where a layer begins, but at the image's border. Blocks persist: the next tile comes during the last layer, where
+// that has read what it replaces.
 #pragma once
 
 #include "kernels/cuda/wgmma_bodies.h"
@@ -109,7 +110,7 @@ struct RowPairs32 {
     const int past = plane * kPlaneChannels < j.out.channels ? past_y : 0, pixel = wide ? 32 : 16;
     FASTCODEC_NO_UNROLL
     for (int strip = turn.mine; strip < n_strips; strip += 2) {
-      if (strip > 0) dev::sync_block();
+      if (strip > 0) dev::sync_named(1, kWgmmaThreads);
       const int left = low + strip * 8;
       int32_t acc[kPairs * 4];
       dev::begin_products();
@@ -131,7 +132,7 @@ struct RowPairs32 {
       if (adds) dev::load_matrices_transposed(add[0], rows_at(added, 0));
       if (last) dev::wait_products<0>();  // the other may replace what this has read
       else dev::wait_products<1>();
-      dev::sync_block();
+      dev::sync_named(1, kWgmmaThreads);
       dev::finish_products(acc);
       if (strip + 2 >= n_strips) load_weights(j.layers[last ? 0 : turn.n + 1], weight);
       if (last && turn.next >= 0 && strip > 0) {  // no strip from this one on reads these columns
@@ -174,7 +175,7 @@ struct RowPairs32 {
       }
       if (!last) dev::publish_shared();
     }
-    if ((n_strips - turn.mine) % 2 == 0) dev::sync_block();  // the other's last strip
+    if ((n_strips - turn.mine) % 2 == 0) dev::sync_named(1, kWgmmaThreads);  // the other's last strip
   }
 
   static FASTCODEC_BLOCK void block(const FusedJob& j) {

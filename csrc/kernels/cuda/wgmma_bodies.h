@@ -81,7 +81,7 @@ struct Pair64 {
     const Requantiser by = requantiser(layer, c);
     FASTCODEC_NO_UNROLL
     for (int strip = dev::thread() >> 7; strip < kStrips; strip += 2) {
-      if (strip > 0) dev::sync_block();
+      if (strip > 0) dev::sync_named(2, kWgmmaThreads);
       int32_t acc[kRows * 4];
       dev::begin_products();
       FASTCODEC_UNROLL
@@ -93,7 +93,7 @@ struct Pair64 {
       }
       if (strip + 1 == kStrips) dev::wait_products<0>();
       else dev::wait_products<1>();
-      dev::sync_block();
+      dev::sync_named(2, kWgmmaThreads);
       dev::finish_products(acc);
       FASTCODEC_UNROLL
       for (int row = 0; row < kRows; row += 4) {
@@ -110,7 +110,7 @@ struct Pair64 {
       }
       after(strip);
     }
-    if (dev::thread() < 128) dev::sync_block();  // the other's last strip
+    if (dev::thread() < 128) dev::sync_named(2, kWgmmaThreads);  // the other's last strip
   }
 
   static FASTCODEC_DEV bool adds(const FusedJob& j) { return j.layers[0].add != Add::kNone || j.layers[1].add != Add::kNone; }

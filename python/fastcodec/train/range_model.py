@@ -27,7 +27,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from .layers import PIXEL_STEP, RESIDUAL_STEP, round_ste
+from .layers import PIXEL_STEP, RESIDUAL_STEP, pad_by_one, round_ste
 
 FINE = RESIDUAL_STEP  # int16 pixels at 1/4: 1/16 grey level
 COARSE = 1 / (8 * 255)  # int16 stream at 1/16: 1/8 grey level, of coefficients
@@ -44,12 +44,6 @@ DEAD_ZONE = 0.45  # the encoder's slope of distortion over rate, as a part of th
 SKIP = 3  # elements of a lower table index are not coded
 _ONE = 2.0**32
 _SCALE_ONE = 2.0**16
-
-
-def pad_by_one(x: Tensor) -> Tensor:
-    """Replicate padding by one pixel (as F.pad would, in a form that torch.compile fuses)."""
-    x = torch.cat([x[..., :1], x, x[..., -1:]], dim=3)
-    return torch.cat([x[:, :, :1], x, x[:, :, -1:]], dim=2)
 
 
 class Curve(nn.Module):
@@ -433,8 +427,9 @@ def pass_of(y: Tensor, passes: int) -> Tensor:
     _, m, h, w = y.shape
     i, j = torch.arange(h, device=y.device)[:, None], torch.arange(w, device=y.device)[None]
     square = (i + j) % 2 * (passes // 2) + i % 2 * (passes // 4)
-    ends = [m * k // passes for k in range(1, passes)]
-    part = sum((torch.arange(m, device=y.device) >= end).long() for end in ends)
+    part = torch.zeros(m, dtype=torch.int64, device=y.device)
+    for k in range(1, passes):
+        part[m * k // passes :] = k
     return (square[None] ^ part[:, None, None])[None]
 
 
