@@ -541,6 +541,15 @@ def test_the_codec_that_is_taken_without_a_name(model: packed_model.PackedModel)
         assert info(encode(x, **options)).codec == "jpeg"  # type: ignore[arg-type]
 
 
+def test_the_first_shipped_model_only_decodes() -> None:
+    model = packed_model.by_name("range-fast-1")
+    assert model.id.hex() == "055865630b85d7f9"
+    assert packed_model.read(model.path)[2] == model.id
+    with pytest.raises(ModelError, match="model range-fast-1 only decodes"):
+        encode(cases.image(20, 20, 3), model=model.name)
+    assert packed_model.default_for("range") is not model
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("quality", [20, 60, 100])
 def test_flat_colours_with_shipped_models(name: str, quality: int) -> None:

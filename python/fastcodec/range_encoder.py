@@ -17,6 +17,7 @@ import numpy.typing as npt
 from . import _core, container, flow, rans
 from ._core import crc32c
 from .container import Header, Networks
+from .errors import ModelError
 from .range_codec import (
     MAX_TILE_SIDE,
     TILE_UNIT,
@@ -104,6 +105,8 @@ class _Encoder:
     def __init__(self, image: Image, alpha: bytes | None, metadata: dict[str, bytes], settings: flow.Settings) -> None:
         self.image, self.alpha, self.metadata, self.settings = image, alpha, metadata, settings
         self.model = model_for(settings.model)
+        if not any(name.startswith("analysis") for name in self.model.programs):
+            raise ModelError(f"model {self.model.name} only decodes; leave out the model or name another to encode")
         self.levels = parameters(self.model).levels
         height, width, channels = image.shape
         self.tile = int(settings.options.get("tile", 0)) or min(tile_side(height, width), MAX_TILE_SIDE)
