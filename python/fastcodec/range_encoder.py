@@ -41,7 +41,7 @@ TILE_SIDE = 1024  # pixels, what the encoder aims at
 DEAD_ZONE = 45  # per cent of the high-rate slope of distortion over rate
 REFINE = 1  # times that a latent is corrected by what a round trip makes of it
 REFINED_PIXELS = 1 << 25  # larger images are not refined: it takes the decoded image and three latents of memory
-_MAX_TRIALS = 5  # levels an encode tries; with the analysis six passes
+_MAX_TRIALS = 5  # levels that a search tries
 _CLOSE = 0.99  # a search for bytes ends with a stream this near below the target
 _CLOSE_DB = 0.03
 
