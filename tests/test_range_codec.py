@@ -299,6 +299,14 @@ SHIPPED = sorted(
 )
 
 
+def test_large_images_are_not_refined(model: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = cases.image(160, 240, 3)
+    plain, refined = (coded(x, model, codec_options={"refine": n}) for n in (0, 1))
+    assert coded(x, model) == refined != plain
+    monkeypatch.setattr(range_encoder, "REFINED_PIXELS", x.shape[0] * x.shape[1] - 1)
+    assert coded(x, model) == plain
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_refining_pays_with_shipped_models(name: str) -> None:
     """More PSNR than its bytes would give at a higher level."""
