@@ -95,6 +95,7 @@ def good() -> dict[str, Callable[[], bytes]]:
         if codec.kind == "image"
         for kind, x in (("rgb", rgb), ("grey", grey))
     }
+    green = np.broadcast_to(np.uint8([0, 255, 0]), (80, 80, 3))  # every latent is coded
     tiled = np.dstack([picture(70, 140, 3), (picture(70, 140, 1) > 150) * np.uint8(255)])
     ours = {
         f"range_{name}_{kind}.fcd": lambda model=model, x=x, options=options: encode(x, model=model, **options)
@@ -108,6 +109,9 @@ def good() -> dict[str, Callable[[], bytes]]:
             ("bytes", rgb, {"target_bytes": 125}),
             ("tiles_alpha", tiled, {"quality": 50, "codec_options": {"tile": 64}}),
         )
+    } | {
+        f"range_{n.replace('range-fast-', 'fast')}_green.fcd": lambda n=n: encode(green, model=n, quality=20)
+        for n in RANGE_SHIPPED[1:]
     }
     return (
         streams

@@ -121,7 +121,6 @@ def write(
     name: str = "range-test-1000",
     variant: str = "fast",
     steps: tuple[float, float] = (300, 6),
-    bpp: list[float] | None = None,
     programs: tuple[str, ...] = (),
 ) -> Path:
     """Writes the model; steps of the first and last level in grey levels; `programs` leaves out all others."""
@@ -185,7 +184,5 @@ def write(
             tensors.update(b.tensors)
     meta["range"] = {"latent": latent, "hyper": hyper, "features": features, "passes": passes, "skip": skip,
                      "z_index": "z_index", "dequant": "dequant", "quant": "quant"}  # fmt: skip
-    if bpp is not None:
-        meta["range"]["bpp"] = bpp
     packed_model.save(path, meta, tensors)
     return path

@@ -144,6 +144,8 @@ def decode(payload: bytes, inner_crc: int, shape: tuple[int, int, int], model: P
     m, z_channels = parameters["latent"], parameters["hyper"]
     reader = Reader(payload)
     side = 4 * reader.number(1)
+    skip = parameters["skip"] if side else 0
+    side = side or 4 * reader.number(1)
     boxes = [(i, j) for i in range(0, h16, side) for j in range(0, w16, side)]
     sizes = [reader.varint() for _ in boxes[1:]]
     checks = [inner_crc, *(reader.number(4) for _ in boxes[1:])]
@@ -163,7 +165,7 @@ def decode(payload: bytes, inner_crc: int, shape: tuple[int, int, int], model: P
             mean, index = prior[..., :m], np.clip(prior[..., m:], 0, 63)
             i, j, c = np.indices((h, w, m))
             mine = _pass_of(i, j, c, m, parameters["passes"]) == k
-            coded = mine & (index >= parameters["skip"])
+            coded = mine & (index >= skip)
             r = np.zeros((h, w, m), np.int64)
             r[coded] = symbols.segment(index[coded].tolist(), k == parameters["passes"] - 1)
             q = clamp(16 * r + mean)

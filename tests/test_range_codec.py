@@ -91,9 +91,10 @@ def reconstruction(x: Array, model: packed_model.PackedModel, data: bytes) -> Ar
     i = info(data)
     assert i.level is not None
     encoder = range_encoder._Encoder(x, None, {}, flow.Settings(CODECS["range"], model))
-    encoder.tile = int(stream_of(data).payload[0]) * 64
+    payload = stream_of(data).payload
+    encoder.tile = int(payload[0] or payload[1]) * 64
     encoder.tiles = range_codec.Tiles.of(x.shape[0], x.shape[1], encoder.tile)
-    trial = encoder.refined(encoder.trial(i.level, pixels=True))
+    trial = encoder.at_level(i.level)
     assert trial.stream == data
     return model.programs[f"synthesis_{range_codec.colour(x.shape[2])}"].run(trial.y_hat, i.level, x.shape[:2])
 
@@ -124,6 +125,24 @@ def test_oracle_gives_the_same_pixels(folder: Path, monkeypatch: pytest.MonkeyPa
         assert (decode(data).reshape(shape) == oracle(data, path)).all()
 
 
+def test_no_latent_is_left_far_away(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that leaves most latents uncoded: where that is far off, all are coded, and a zero byte says so."""
+    path = range_cases.write(folder / "skip.safetensors", skip=40, name="range-test-skip")
+    model = packed_model.load(path)
+    packed_model._installed.cache_clear()
+    x, grey = cases.image(70, 150, 3), np.full((70, 150, 3), 128, np.uint8)
+    data, plain = coded(x, model, quality=90), coded(grey, model, quality=90)
+    assert stream_of(data).payload[0] == 0 < stream_of(plain).payload[0]
+    for image, stream in ((x, data), (grey, plain)):
+        assert (decode(stream) == oracle(stream, path)).all()
+        assert (decode(stream) == reconstruction(image, model, stream)).all()
+    with pytest.raises(Error):
+        decode(forged(data, bytes(stream_of(data).payload[1:])))
+    monkeypatch.setattr(range_encoder, "_FAR", 1e9)
+    worse = decode(coded(x, model, quality=90))
+    assert flow.squared_error(x, worse) > 1.03 * flow.squared_error(x, decode(data))
+
+
 def test_oracle_of_many_symbols_and_wide_ones(folder: Path) -> None:
     """More than 2^17 symbols, so 32 lanes; and steps so fine that low bits and escapes occur."""
     path = range_cases.write(folder / "wide.safetensors", latent=60, steps=(40, 0.3), levels=2, programs=SMALL)
@@ -133,7 +152,7 @@ def test_oracle_of_many_symbols_and_wide_ones(folder: Path) -> None:
     x = rng.integers(0, 256, (16 * 33, 16 * 70, 1)).astype(np.uint8)
     data = coded(x, model, quality=100, codec_options={"tile": 1536, "dead_zone": 0})
     assert stream_of(data).payload[1] > 0
-    y_hat = range_codec._decode_tile(model, 1, memoryview(bytes(stream_of(data).payload))[1:], (33, 70), 1)
+    y_hat = range_codec._decode_tile(model, 1, memoryview(bytes(stream_of(data).payload))[1:], (33, 70), 3, 1)
     assert _core.crc32c(y_hat) == stream_of(data).header.inner_crc
     assert (decode(data)[..., None] == oracle(data, path)).all()
 
@@ -201,87 +220,139 @@ def test_quality_rows() -> None:
 # ---------------------------------------------------------------- targets
 
 
-def count_trials(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    tried: list[int] = []
-    trial = range_encoder._Encoder.trial
-
-    def counted(self: Any, level: int, *, pixels: bool = False) -> Any:
-        tried.append(level)
-        return trial(self, level, pixels=pixels)
-
-    monkeypatch.setattr(range_encoder._Encoder, "trial", counted)
-    return tried
+@pytest.fixture(scope="module")
+def fine(folder: Path) -> packed_model.PackedModel:
+    """A model of 199 levels, as the shipped ones have."""
+    path = range_cases.write(folder / "fine.safetensors", levels=199, name="range-test-fine")
+    packed_model._installed.cache_clear()
+    return packed_model.load(path)
 
 
-@pytest.mark.parametrize("refine", [0, 1, 2])
-def test_byte_targets(model: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch, refine: int) -> None:
-    x, options = cases.image(200, 300, 3), {"refine": refine}
+def count_passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows by a name for every run of the analysis and of the decoder's networks."""
+    passes: list[str] = []
+    for name in ("analyse", "coded"):
+        run = getattr(range_encoder._Encoder, name)
 
-    def at(level: int) -> int:
-        return len(coded(x, model, quality=range_codec.quality_of(level, 25), codec_options=options))
+        def counted(*args: Any, name: str = name, run: Any = run, **options: Any) -> Any:
+            passes.append(name)
+            return run(*args, **options)
 
-    every = [at(level) for level in range(25)]
-    tried = count_trials(monkeypatch)
-    for budget in sorted({*every, every[0] + 1, every[9] - 1, 10 * every[-1], 2500}):
-        tried.clear()
-        data = coded(x, model, target_bytes=budget, codec_options=options)
-        best = max(size for size in every if size <= budget)
-        assert len(set(tried)) <= 5
-        assert best * 0.98 <= len(data) <= budget
-    assert len(coded(x, model, target_bpp=0.4, codec_options=options)) <= 0.4 * 200 * 300 / 8
-    tried.clear()
-    with pytest.raises(ValueError, match="out of reach: the smallest with codec range"):
-        coded(x, model, target_bytes=every[0] // 2, codec_options=options)
-    assert len(set(tried)) <= 5
+        monkeypatch.setattr(range_encoder._Encoder, name, counted)
+    return passes
 
 
 @pytest.mark.parametrize("refine", [0, 1])
-def test_psnr_targets(model: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch, refine: int) -> None:
+def test_byte_targets(fine: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch, refine: int) -> None:
+    x, options = cases.image(200, 300, 3), {"refine": refine}
+    ends = [len(coded(x, fine, quality=q, codec_options=options)) for q in (1, 100)]
+    passes = count_passes(monkeypatch)
+    for budget in [ends[0], ends[0] + 1, *np.geomspace(ends[0] * 1.02, ends[1], 12).astype(int), 10 * ends[1]]:
+        passes.clear()
+        data = coded(x, fine, target_bytes=int(budget), codec_options=options)
+        assert len(passes) <= 6
+        assert passes.count("analyse") == 1 + refine or len(data) in ends
+        assert min(budget, ends[1]) * 0.9 <= len(data) <= budget  # of noise, whose bytes surprise the search
+    passes.clear()
+    with pytest.raises(ValueError, match=f"out of reach: the smallest with codec range has {ends[0]};"):
+        coded(x, fine, target_bytes=ends[0] - 1, codec_options=options)
+    assert len(passes) <= 6
+
+
+def test_targets_on_a_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = pytest.importorskip("skimage.data", reason="scikit-image is not installed").astronaut()[:256, :384]
+    name = SHIPPED[-1]
+    passes = count_passes(monkeypatch)
+    for budget in (1800, 3000, 5000, 8000, 12000):
+        passes.clear()
+        data = encode(photo, model=name, target_bytes=budget)
+        assert 0.98 * budget <= len(data) <= budget
+        assert passes.count("analyse") == 2
+        assert len(passes) <= 6
+    for wanted in (29, 32, 35):
+        passes.clear()
+        pixels = decode(encode(photo, model=name, target_psnr=wanted))
+        assert wanted <= flow.decibels(flow.squared_error(photo, pixels), photo.size) <= wanted + 0.15
+        assert len(passes) <= 6
+
+
+def test_byte_targets_of_few_levels(model: packed_model.PackedModel) -> None:
+    """25 levels, each a sixth more bytes: the best one is found, though there are few passes."""
+    x = cases.image(200, 300, 3)
+
+    def at(level: int) -> int:
+        return len(coded(x, model, quality=range_codec.quality_of(level, 25), codec_options={"refine": 0}))
+
+    every = [at(level) for level in range(25)]
+    for budget in sorted({*every, every[9] - 1, 10 * every[-1], 2500}):
+        data = coded(x, model, target_bytes=budget, codec_options={"refine": 0})
+        assert len(data) == max(size for size in every if size <= budget)
+        assert len(data) * 0.8 <= len(coded(x, model, target_bytes=budget)) <= budget
+    assert len(coded(x, model, target_bpp=0.4)) <= 0.4 * 200 * 300 / 8
+
+
+@pytest.mark.parametrize("refine", [0, 1])
+def test_psnr_targets(fine: packed_model.PackedModel, monkeypatch: pytest.MonkeyPatch, refine: int) -> None:
     x, options = cases.image(200, 300, 3), {"refine": refine}
 
     def psnr(data: bytes) -> float:
         return flow.decibels(flow.squared_error(x, decode(data)), x.size)
 
-    every = [
-        psnr(coded(x, model, quality=range_codec.quality_of(level, 25), codec_options=options)) for level in range(25)
-    ]
-    tried = count_trials(monkeypatch)
-    for wanted in (20.0, every[3], every[12] - 0.01, every[20]):
-        tried.clear()
-        data = coded(x, model, target_psnr=wanted, codec_options=options)
-        assert psnr(data) >= wanted
-        assert len(set(tried)) <= 5
+    ends = [psnr(coded(x, fine, quality=q, codec_options=options)) for q in (1, 100)]
+    passes = count_passes(monkeypatch)
+    for wanted in np.linspace(ends[0] - 0.5, ends[1] - 0.8, 10):
+        passes.clear()
+        data = coded(x, fine, target_psnr=wanted, codec_options=options)
+        assert wanted <= psnr(data) <= max(wanted, ends[0]) + 0.5  # odd levels of this model are a little off
+        assert len(passes) <= 6
     with pytest.raises(ValueError, match="out of reach: codec range gives"):
-        coded(x, model, target_psnr=60, codec_options=options)
+        coded(x, fine, target_psnr=60, codec_options=options)
 
 
-def test_search_finds_the_level_of_many_curves() -> None:
-    """199 levels as the shipped model has, on curves that bend as photographs' do: within 2 % in five trials."""
+@pytest.mark.parametrize("refining", [False, True])
+def test_search_finds_the_level_of_many_curves(refining: bool) -> None:
+    """199 levels as the shipped model has, on curves that bend as photographs' do: within 2 % in six passes, nearly."""
     rng = np.random.default_rng(7)
+    missed = []
     for _ in range(300):
-        steps = rng.uniform(0.7, 1.3, 199) * rng.uniform(0.012, 0.025) * np.linspace(rng.uniform(0.6, 1.6), 1, 199)
+        steps = rng.uniform(0.7, 1.3, 199) * rng.uniform(0.012, 0.02) * np.linspace(rng.uniform(0.8, 1.4), 1, 199)
         curve = np.cumsum(steps) + math.log(rng.uniform(400, 9000))
-        limit = math.log(int(math.exp(rng.uniform(curve[0], curve[-1] + 0.1))))
-        guess = np.linspace(0, math.log(30), 199) + rng.uniform(5, 10)
-        tried: list[int] = []
+        refined = curve + rng.uniform(0.0, 0.02) + np.linspace(0, rng.uniform(0, 0.04), 199)
+        limit = math.log(int(math.exp(rng.uniform(refined[0] + 0.01, refined[-1] + 0.1))))
+        guess = np.linspace(curve[0], curve[0] + math.log(22), 199) + rng.uniform(-0.25, 0.25)
+        values, spent = curve, 1
 
-        def measure(level: int, curve: Array = curve, tried: list[int] = tried) -> float:
-            tried.append(level)
-            return float(curve[level])
+        def measure(level: int) -> float:
+            nonlocal spent
+            spent += 1
+            return float(values[level])  # noqa: B023
 
-        best = range_encoder._last_below(measure, list(guess), limit, math.log(0.99))
-        ideal = int(np.searchsorted(curve, limit, "right")) - 1
-        assert len(tried) <= 5
-        assert len(set(tried)) == len(tried)
+        def begin() -> None:
+            nonlocal spent, values
+            spent, values = spent + 1, refined  # noqa: B023
+
+        option = range_encoder._Refining(begin, 0.03, 0.07) if refining else None
+        best = range_encoder._last_below(measure, list(guess), limit, math.log(0.985), option)
+        assert spent <= 6
+        assert (values is refined) == refining
         assert best is not None
-        assert curve[ideal] - 0.02 <= curve[best] <= limit
+        ideal = int(np.searchsorted(values, limit, "right")) - 1
+        assert values[best] <= limit
+        missed.append(values[ideal] - values[best])
+    assert np.quantile(missed, 0.95) <= 0.02
+    assert max(missed) < 0.045
 
 
-def test_bpp_of_the_model_starts_the_search(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = range_cases.write(folder / "bpp.safetensors", bpp=[0.05 * 1.1**i for i in range(25)])
-    tried = count_trials(monkeypatch)
-    coded(cases.image(200, 300, 3), packed_model.load(path), target_bpp=0.2)
-    assert abs(tried[0] - math.log(4) / math.log(1.1)) <= 1.5
+def test_bytes_of_the_levels_are_guessed_from_the_latent(fine: packed_model.PackedModel) -> None:
+    """Twice the image, twice the guess; and more for higher levels."""
+    x = cases.image(200, 300, 3)
+    settings = flow.Settings(CODECS["range"], fine)
+    guess, double = (
+        np.exp(range_encoder._Encoder(i, None, {}, settings)._sizes()) - 40 for i in (x, np.concatenate((x, x)))
+    )
+    assert (np.diff(guess) >= 0).all()
+    assert 1.8 < double[-1] / guess[-1] < 2.2
+    assert 2 * guess[0] < guess[-1] < 3 * len(coded(x, fine, quality=100)) < 9 * guess[-1]
 
 
 def test_dead_zone_saves_bytes(model: packed_model.PackedModel) -> None:
@@ -484,8 +555,6 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("z_index", "nothing", "z_index must name a tensor uint8"),
     ("z_index", "quant", "z_index must name a tensor uint8"),
     ("dequant", ["quant"], "dequant must name a tensor int32"),
-    ("bpp", [1.0], "bpp must be 25 rising"),
-    ("bpp", [2.0] * 24 + [1.0], "bpp must be 25 rising"),
 ]
 
 
@@ -559,7 +628,7 @@ def test_the_first_shipped_model_only_decodes() -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-@pytest.mark.parametrize("quality", [20, 60, 100])
+@pytest.mark.parametrize("quality", [5, 20, 60, 100])
 def test_flat_colours_with_shipped_models(name: str, quality: int) -> None:
     for colour in [(v, v, v) for v in (0, 8, 60, 128, 200, 248, 255)] + list(itertools.product((0, 255), repeat=3)):
         flat = np.broadcast_to(np.array(colour, np.uint8), (80, 80, 3))
@@ -661,7 +730,9 @@ def test_forged_headers(model: packed_model.PackedModel, path: Path) -> None:
         with pytest.raises(kind, match=message):
             decode(forged(data, payload, **fields), limits=limits)
     with pytest.raises(FormatError, match="tile side is 0"):
-        decode(forged(data, b"\0" + payload[1:]))
+        decode(forged(data, b"\0\0" + payload[1:]))
+    with pytest.raises(TruncatedError):
+        decode(forged(data, b"\0"))
     # One tile of 16,320 pixels a side, and nothing is allocated for it.
     with pytest.raises(LimitError, match="max_memory"):
         decode(forged(data, b"\xff" + payload[1:], width=16320, height=16320), limits=limits)

@@ -231,7 +231,6 @@ class RangeParameters:
         latent, hyper, features: channels of y, z and of hyper_synthesis' result.
         passes, skip: how the latent is coded.
         z_index: uint8 [levels, hyper]; quant, dequant: int32 [levels, latent].
-        bpp: bits per pixel of each level on photographs, rising; empty if not said.
     """
 
     latent: int
@@ -242,7 +241,6 @@ class RangeParameters:
     z_index: NDArray[np.uint8]
     quant: NDArray[np.int32]
     dequant: NDArray[np.int32]
-    bpp: tuple[float, ...] = ()
 
     @property
     def levels(self) -> int:
@@ -432,18 +430,10 @@ def _range_parameters(
         f"'range': its tables must have the same 1 to 256 levels, got {[len(t) for t in table.values()]}",
     )
     _require(int(table["z_index"].max()) < 64, "'range': z_index must be below 64, the number of tables")
-    bpp = given.get("bpp", [])
-    _require(
-        isinstance(bpp, list)
-        and len(bpp) in (0, levels)
-        and all(type(v) in (int, float) and 0 < v < 1000 for v in bpp)
-        and sorted(bpp) == bpp,
-        f"'range': bpp must be {levels} rising positive numbers",
-    )
     _check_range_programs(programs, number, levels)
     return RangeParameters(
         number["latent"], number["hyper"], number["features"], number["passes"], number["skip"],
-        table["z_index"], table["quant"], table["dequant"], tuple(map(float, bpp)),
+        table["z_index"], table["quant"], table["dequant"],
     )  # fmt: skip
 
 

@@ -162,9 +162,12 @@ def _run(program: Program, value: Value, level: int, size: tuple[int, int], thre
 
 
 def _decode_tile(
-    model: PackedModel, level: int, tile: memoryview, shape: tuple[int, int], threads: int, device: str | None = None
-) -> Latent:
-    """y^ int16 [rows, columns, M] of one tile; the networks run on `device`, if any. Raises FormatError."""
+    model: PackedModel, level: int, tile: memoryview, shape: tuple[int, int], skip: int, threads: int,
+    device: str | None = None,
+) -> Latent:  # fmt: skip
+    """y^ int16 [rows, columns, M] of one tile, latents of tables below `skip` not being coded; the networks run on
+    `device`, if any. Raises FormatError.
+    """
     p = parameters(model)
     decoder = _core.TileDecoder(tile, rans.gaussian_tables().native)
     z = np.empty((-(-shape[0] // 4), -(-shape[1] // 4), p.hyper), np.int16)
@@ -175,16 +178,16 @@ def _decode_tile(
         known = features if k == 0 else _joined([features, _placed(y_hat, device)], 2)
         prior = _run(program(model, f"prior_{k}"), known, level, shape, threads)
         array = prior if isinstance(prior, np.ndarray) else prior.cpu().numpy()
-        decoder.latents(array, k, p.passes, p.skip, p.dequant[level], y_hat)
+        decoder.latents(array, k, p.passes, skip, p.dequant[level], y_hat)
     return y_hat
 
 
 # ---------------------------------------------------------------- payload
 
 
-def write_payload(tile: int, parts: Sequence[bytes], checks: Sequence[int]) -> bytes:
-    """The payload of tiles of `tile` pixels a side; checks are the CRC-32C of their y^."""
-    out = bytearray((tile // TILE_UNIT,))
+def write_payload(tile: int, parts: Sequence[bytes], checks: Sequence[int], *, every: bool) -> bytes:
+    """The payload of tiles of `tile` pixels a side; checks are the CRC-32C of their y^; `every` latent is coded."""
+    out = bytearray((0, tile // TILE_UNIT) if every else (tile // TILE_UNIT,))
     for part in parts[:-1]:
         out += varint(len(part))
     for check in checks[1:]:
@@ -194,9 +197,10 @@ def write_payload(tile: int, parts: Sequence[bytes], checks: Sequence[int]) -> b
 
 @dataclass(frozen=True)
 class Payload:
-    """A payload taken apart: the bytes and the check of each tile."""
+    """A payload taken apart: the bytes and the check of each tile; whether `every` latent is coded."""
 
     tiles: Tiles
+    every: bool
     parts: list[memoryview]
     checks: list[int]
 
@@ -205,6 +209,9 @@ def read_payload(data: bytes | memoryview, header: Header) -> Payload:
     """Raises FormatError (TruncatedError) unless the payload has the tiles of an image of that size."""
     reader = Reader(memoryview(data))
     unit = reader.byte("tile side")
+    every = unit == 0
+    if every:
+        unit = reader.byte("tile side")
     if unit == 0:
         raise FormatError("range payload: the tile side is 0, expected 1 to 255 times 64 pixels")
     tiles = Tiles.of(header.height, header.width, unit * TILE_UNIT)
@@ -215,7 +222,7 @@ def read_payload(data: bytes | memoryview, header: Header) -> Payload:
     checks = [header.inner_crc] + [reader.uint32("check of a tile") for _ in range(n - 1)]
     parts = [reader.take(size, "tile") for size in sizes]
     parts.append(reader.take(len(reader.data) - reader.at, "tile"))
-    return Payload(tiles, parts, checks)
+    return Payload(tiles, every, parts, checks)
 
 
 # ---------------------------------------------------------------- decoder
@@ -299,6 +306,7 @@ def _decode_row(
 ) -> Latent:  # fmt: skip
     """y^ of one row of tiles, as far as it lies in the window (top, left, bottom, right)."""
     tiles, (top, left, bottom, right) = payload.tiles, window
+    skip = 0 if payload.every else parameters(model).skip
     first, last = left // tiles.side, (right - 1) // tiles.side
     low, high = max(top, row * tiles.side), min(bottom, (row + 1) * tiles.side)
     strip = np.empty((high - low, right - left, parameters(model).latent), np.int16)
@@ -306,7 +314,7 @@ def _decode_row(
     def work(column: int, n_threads: int) -> None:
         number = row * tiles.columns + column
         y0, x0, y1, x1 = tiles.box(number)
-        y_hat = _decode_tile(model, level, payload.parts[number], (y1 - y0, x1 - x0), n_threads, device)
+        y_hat = _decode_tile(model, level, payload.parts[number], (y1 - y0, x1 - x0), skip, n_threads, device)
         if (found := crc32c(y_hat)) != payload.checks[number]:
             raise ChecksumError(
                 f"tile {number}: CRC-32C of its latents is {found:08x}, {payload.checks[number]:08x} stored; "

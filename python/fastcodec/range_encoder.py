@@ -38,12 +38,15 @@ if TYPE_CHECKING:
     from .packed_model import PackedModel
 
 TILE_SIDE = 1024  # pixels, what the encoder aims at
-DEAD_ZONE = 45  # per cent of the high-rate slope of distortion over rate
-REFINE = 1  # times that a latent is corrected by what a round trip makes of it
+DEAD_ZONE = 35  # per cent of the high-rate slope of distortion over rate
+REFINE = 1  # times that a latent is refined by what a round trip loses of it
+REFINE_SHARE = (2, 14)  # sixteenths of that loss, at the lowest and the best level
 REFINED_PIXELS = 1 << 25  # larger images are not refined: it takes the decoded image and three latents of memory
-_MAX_TRIALS = 5  # levels that a search tries
-_CLOSE = 0.99  # a search for bytes ends with a stream this near below the target
+_PASSES = 6  # that a search takes at most: runs of the analysis, or of all that the decoder runs
+_CLOSE = 0.985  # a search for bytes ends with a stream this near below the target
 _CLOSE_DB = 0.03
+_FAR = 2  # symbols that a latent may be off before every one is coded
+_COUNTED = 1 << 18  # latents that stand for all in a guess
 
 
 def tile_side(height: int, width: int) -> int:
@@ -73,9 +76,9 @@ def dead_zone(per_cent: int) -> npt.NDArray[np.uint8]:
 
 
 def _encode_tile(
-    model: PackedModel, level: int, y: Latent, thresholds: npt.NDArray[np.uint8], threads: int
+    model: PackedModel, level: int, y: Latent, skip: int, thresholds: npt.NDArray[np.uint8], threads: int
 ) -> tuple[bytes, Latent]:
-    """(bytes, y^) of one tile of y int16 [rows, columns, M]."""
+    """(bytes, y^) of one tile of y int16 [rows, columns, M]; latents of tables below `skip` are not coded."""
     p, shape = parameters(model), (y.shape[0], y.shape[1])
     encoder = _core.TileEncoder(rans.gaussian_tables().native)
     small = (-(-shape[0] // 4), -(-shape[1] // 4))
@@ -86,17 +89,19 @@ def _encode_tile(
     for k in range(p.passes):
         known = features if k == 0 else np.concatenate((features, y_hat), axis=2)
         prior = program(model, f"prior_{k}").run(known, level, shape, threads=threads)
-        encoder.latents(y, prior, k, p.passes, p.skip, p.quant[level], p.dequant[level], thresholds, y_hat)
+        encoder.latents(y, prior, k, p.passes, skip, p.quant[level], p.dequant[level], thresholds, y_hat)
     return encoder.finish(), y_hat
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Trial:
     """One level, coded: the stream, and y^ of the whole image where its pixels are wanted."""
 
     level: int
     stream: bytes
+    far: bool  # a latent is far off: not to be used
     y_hat: Latent | None = field(repr=False, default=None)
+    pixels: Image | None = field(repr=False, default=None)  # what the decoder will give, once somebody asked
 
 
 class _Encoder:
@@ -117,6 +122,7 @@ class _Encoder:
         self.tiles = Tiles.of(height, width, self.tile)
         self.thresholds = dead_zone(int(settings.options.get("dead_zone", DEAD_ZONE)))
         self.rounds = int(settings.options.get("refine", REFINE if height * width <= REFINED_PIXELS else 0))
+        self.skip = parameters(self.model).skip
         self.y = self.analyse(image)
         self.synthesis = program(self.model, f"synthesis_{colour(channels)}")
 
@@ -127,83 +133,105 @@ class _Encoder:
         y: Latent = analysis.run(np.ascontiguousarray(image), 0, size, threads=self.settings.threads)
         return y
 
-    def trial(self, level: int, *, pixels: bool = False) -> _Trial:
-        """The stream at a level; with `pixels` its latents as well."""
-        return self._coded(self.y, level, pixels)
+    def round_trip(self, trial: _Trial) -> Latent:
+        """What analysis and synthesis lost of the latents y^ of `trial`: y^ - analysis(synthesis(y^))."""
+        assert trial.y_hat is not None
+        lost = trial.y_hat.astype(np.int32)
+        lost -= self.analyse(self.pixels(trial))
+        return lost.clip(-32768, 32767).astype(np.int16)
 
-    def refined(self, trial: _Trial) -> _Trial:
-        """The stream at the level of `trial`, which has latents, of the latent corrected `rounds` times, with latents.
+    def share(self, level: int) -> int:
+        """Sixteenths of a round trip's loss that are put on a latent before it is coded at a level."""
+        low, high = REFINE_SHARE
+        return round(low + (high - low) * (level / max(1, self.levels - 1)) ** 2)
 
-        The quantisation errors of neighbouring elements add up in the pixels. What a round trip, synthesis and
-        analysis, changes in the decoded latent y^ is what the errors of the others do to an element; half of that is
-        taken off beforehand: y + (y^ - analysis(synthesis(y^))) / 2.
+    def latent(self, level: int, lost: Latent | None) -> Latent:
+        """The latent to be coded at a level: y and a share of what a round trip lost.
+
+        The quantisation errors of neighbouring elements add up in the pixels: what a round trip loses of an element is
+        what the errors of the others do to it. At low rates, where most elements are zero, less of it pays.
         """
+        if lost is None:
+            return self.y
+        y = lost.astype(np.int32)
+        y *= self.share(level)
+        y >>= 4
+        y += self.y
+        return y.clip(-32768, 32767).astype(np.int16)
+
+    def at_level(self, level: int) -> _Trial:
+        """The stream at a level, of the latent refined `rounds` times; with latents."""
+        lost, trial = None, self.coded(level, latents=True)
         for _ in range(self.rounds):
-            assert trial.y_hat is not None
-            change = trial.y_hat.astype(np.int32) - self.analyse(self.pixels(trial))
-            y = np.clip(self.y + (change >> 1), -32768, 32767).astype(np.int16)
-            trial = self._coded(y, trial.level, True)
-        return trial
+            lost = self.round_trip(trial)
+            trial = self.coded(level, lost, latents=True)
+        return self.coded(level, lost, latents=True) if trial.far else trial
 
-    def best(self, level: int) -> bytes:
-        """The stream at a level."""
-        return self.refined(self.trial(level, pixels=self.rounds > 0)).stream
+    def coded(self, level: int, lost: Latent | None = None, *, latents: bool = False) -> _Trial:
+        """The stream at a level, refined by what a round trip lost; with `latents` y^ as well.
 
-    def _coded(self, latent: Latent, level: int, pixels: bool) -> _Trial:
-        whole = np.empty(latent.shape, np.int16) if pixels else None
+        Where the model is so sure of a latent that it is not coded, and wrong, as with pure green, which no photograph
+        taught it, the stream is `far` off and every latent is coded from then on.
+        """
+        latent = self.latent(level, lost)
+        whole = np.empty(latent.shape, np.int16) if latents else None
+        symbols = parameters(self.model).quant[level].astype(np.float32) / 2**20  # of a unit of each channel
 
-        def work(number: int, threads: int) -> tuple[bytes, int]:
+        def work(number: int, threads: int) -> tuple[bytes, int, bool]:
             y0, x0, y1, x1 = self.tiles.box(number)
             y = np.ascontiguousarray(latent[y0:y1, x0:x1])
-            part, y_hat = _encode_tile(self.model, level, y, self.thresholds, threads)
+            part, y_hat = _encode_tile(self.model, level, y, self.skip, self.thresholds, threads)
             if whole is not None:
                 whole[y0:y1, x0:x1] = y_hat
-            return part, int(crc32c(y_hat))
+            far = self.skip > 0 and bool((np.abs(np.subtract(y, y_hat, dtype=np.float32)) * symbols > _FAR).any())
+            return part, int(crc32c(y_hat)), far
 
-        parts, checks = zip(*each(work, range(len(self.tiles)), self.settings.threads), strict=True)
+        parts, checks, far = zip(*each(work, range(len(self.tiles)), self.settings.threads), strict=True)
+        every = self.skip < parameters(self.model).skip
+        if any(far):
+            self.skip = 0
         height, width, channels = self.image.shape
         header = Header(
             width, height, channels, self.settings.codec.id, quality_of(level, self.levels), checks[0],
             alpha=self.alpha is not None, networks=Networks(1, level, self.model.id),
         )  # fmt: skip
-        stream = container.write_fcd(header, write_payload(self.tile, parts, checks), self.alpha, self.metadata)
-        return _Trial(level, stream, whole)
+        stream = container.write_fcd(
+            header, write_payload(self.tile, parts, checks, every=every), self.alpha, self.metadata
+        )
+        return _Trial(level, stream, any(far), whole)
 
     def pixels(self, trial: _Trial) -> Image:
         """What the decoder will give."""
-        size = (self.image.shape[0], self.image.shape[1])
-        assert trial.y_hat is not None
-        pixels: Image = self.synthesis.run(trial.y_hat, trial.level, size, threads=self.settings.threads)
-        return pixels
+        if trial.pixels is None:
+            size = (self.image.shape[0], self.image.shape[1])
+            assert trial.y_hat is not None
+            trial.pixels = self.synthesis.run(trial.y_hat, trial.level, size, threads=self.settings.threads)
+        return trial.pixels
 
     def psnr(self, trial: _Trial) -> float:
         """PSNR in dB of what the decoder will give."""
         return flow.decibels(flow.squared_error(self.image, self.pixels(trial)), self.image.size)
 
     def at_bytes(self, budget: int) -> bytes:
-        """The stream of the highest level with at most `budget` bytes, as far as five trials find it."""
-        bpp = parameters(self.model).bpp
-        guess = [math.log(b * self.image[..., 0].size / 8 + 40) for b in bpp] or self._line(
-            math.log(30), math.log(budget)
-        )
+        """The stream of the highest level with at most `budget` bytes, as far as six passes find it."""
         sizes: list[int] = []
 
         def measure(trial: _Trial) -> float:
             sizes.append(len(trial.stream))
             return math.log(len(trial.stream))
 
-        best = self._search(range(self.levels), measure, guess, math.log(budget), math.log(_CLOSE))
+        levels = range(self.levels)
+        best = self._search(levels, measure, self._sizes(), math.log(budget), math.log(_CLOSE), (0.03, 0.07))
         if best is None:
-            smallest = min(sizes)
             other = "leave out the metadata, or use another codec" if self.metadata else "or use another codec"
             raise ValueError(
-                f"a stream of {budget} bytes is out of reach: the smallest with codec range has {smallest}; raise the "
-                f"target, {other}"
+                f"a stream of {budget} bytes is out of reach: the smallest with codec range has {min(sizes)}; raise "
+                f"the target, {other}"
             )
         return best
 
     def at_psnr(self, psnr: float) -> bytes:
-        """The stream of the lowest level that reaches `psnr` dB, as far as five trials find it."""
+        """The stream of the lowest level that reaches `psnr` dB, as far as six passes find it."""
         reached: list[float] = []
 
         def measure(trial: _Trial) -> float:
@@ -211,8 +239,8 @@ class _Encoder:
             return -reached[-1]
 
         # The same search, from the best level down: minus the PSNR falls.
-        guess = [-value for value in reversed(self._line(20.0, 36.0))]
-        best = self._search(range(self.levels)[::-1], measure, guess, -psnr, -_CLOSE_DB, pixels=True)
+        guess = [float(value) for value in np.linspace(-46, -26, self.levels)]
+        best = self._search(range(self.levels)[::-1], measure, guess, -psnr, -_CLOSE_DB, (-0.1, 0.4), pixels=True)
         if best is None:
             raise ValueError(
                 f"target_psnr={psnr} dB is out of reach: codec range gives {max(reached):.2f} dB at its best "
@@ -221,81 +249,100 @@ class _Encoder:
         return best
 
     def _search(
-        self,
-        levels: Sequence[int],
-        measure: Callable[[_Trial], float],
-        guess: Sequence[float],
-        limit: float,
-        close: float,
-        *,
-        pixels: bool = False,
-    ) -> bytes | None:
-        """The stream of the last of `levels` whose measured value is at most `limit`, as far as _MAX_TRIALS find it.
+        self, levels: Sequence[int], measure: Callable[[_Trial], float], guess: Sequence[float], limit: float,
+        close: float, refining: tuple[float, float], *, pixels: bool = False,
+    ) -> bytes | None:  # fmt: skip
+        """The stream of the last of `levels` whose measured value is at most `limit`; None when none was found.
 
-        The first level that is tried is refined too; what that changed is added to the values of the others, of which
-        only the one that is found is refined, and its neighbours where that was not so for them. A plain one when no
-        refined one is at most `limit`; None when even the first is above.
+        A refined one before one that is not, which only stands in.
         """
-        plain: dict[int, _Trial] = {}
-        values: dict[int, float] = {}  # of the plain ones
-        refined: dict[int, tuple[float, bytes]] = {}
-        change = 0.0
-
-        def refine(at: int) -> float:
-            trial = self.refined(plain.get(at) or self.trial(levels[at], pixels=True))
-            refined[at] = measure(trial), trial.stream
-            return refined[at][0]
+        lost: Latent | None = None
+        trial = _Trial(0, b"", False)
+        found: list[tuple[bool, int, bytes]] = []
 
         def value(at: int) -> float:
-            nonlocal change
-            plain[at] = self.trial(levels[at], pixels=pixels or self.rounds > 0)
-            values[at] = measure(plain[at])
-            if not self.rounds:
-                refined[at] = values[at], plain[at].stream
-            elif not refined:
-                change = refine(at) - values[at]
-            return values[at] + change
+            nonlocal trial
+            trial = self.coded(levels[at], lost, latents=pixels or lost is None)
+            result = measure(trial)
+            if result <= limit and not trial.far:
+                found.append((lost is not None, at, trial.stream))
+            return result
 
-        best = _last_below(value, guess, limit, close) or 0
-        for at in range(best, max(-1, best - 3), -1):
-            if (refined[at][0] if at in refined else refine(at)) <= limit:
-                again = at == best < len(levels) - 1 and refined[at][0] < limit + 2 * close and best + 1 not in refined
-                return refined[best + 1][1] if again and refine(best + 1) <= limit else refined[at][1]
-        if 0 not in plain:
-            value(0)
-        return max(((at, plain[at].stream) for at in plain if values[at] <= limit), default=(0, None))[1]
+        def refine() -> None:
+            nonlocal lost
+            lost = self.round_trip(trial)
 
-    def _line(self, span: float, middle: float) -> list[float]:
-        """A straight guess over the levels."""
-        return [middle + span * (level / max(1, self.levels - 1) - 0.5) for level in range(self.levels)]
+        change, near = refining
+        _last_below(value, guess, limit, close, _Refining(refine, change, near) if self.rounds else None)
+        if not found and trial.far:
+            value(levels.index(trial.level))
+        return max(found, default=(False, 0, None))[2]
+
+    def _sizes(self) -> list[float]:
+        """A guess of the logarithm of each level's bytes: they go with the latents that are not zero.
+
+        He, Mitra 2001, 'A unified rate-distortion analysis framework for transform coding', IEEE TCSVT 11(12).
+        """
+        y = self.y.reshape(-1, self.y.shape[-1])
+        some = y[:: max(1, y.size // _COUNTED)].astype(np.float32)
+        levels = np.unique(np.linspace(0, self.levels - 1, 26).round().astype(int))
+        quant = parameters(self.model).quant[levels].astype(np.float32) / 2**20  # symbols are y times this
+        counts = [np.count_nonzero(np.abs(some * row) > 0.6) * (len(y) / len(some)) for row in quant]
+        sizes = np.log(0.45 * np.asarray(counts) + 40)
+        return [float(v) for v in np.interp(range(self.levels), levels, np.maximum.accumulate(sizes))]
 
 
-def _last_below(measure: Callable[[int], float], guess: Sequence[float], limit: float, close: float) -> int | None:
-    """The largest index whose measured value is at most `limit`, as far as _MAX_TRIALS measurements find it.
+@dataclass(frozen=True)
+class _Refining:
+    """What refining the latent means to a search."""
+
+    begin: Callable[[], None]
+    change: float  # of all values, about
+    near: float  # how far from the limit the level of its round trip may be
+
+
+def _last_below(
+    measure: Callable[[int], float], guess: Sequence[float], limit: float, close: float,
+    refining: _Refining | None = None,
+) -> int | None:  # fmt: skip
+    """The largest index whose measured value is at most `limit`, as far as _PASSES find it, one being spent already.
 
     Values rise with the index, about as `guess` does. Stops early when one lies in limit + close .. limit. While few
     enough indexes are left for bisection, no guess goes where that could fail; the last trial, when nothing was below,
     goes to index 0. None when that fails too.
+
+    Refining begins after the first trial that is near the limit, at the latest after the second. That costs a pass
+    and changes all values; None then also when only values before it were below.
     """
     known: dict[int, float] = {}
-    low, high = -1, len(guess)
+    before: dict[int, float] = {}  # it was refined
+    change = refining.change if refining else 0.0
+    low, high, left = -1, len(guess), _PASSES - 1
     step = (guess[-1] - guess[0]) / max(1, len(guess) - 1)
-    for left in range(_MAX_TRIALS, 0, -1):
-        if high - low <= 1:
-            break
+    while left and high - low > 1:
         aim = limit
         if low < 0 and left <= 2:
-            aim = -math.inf if left == 1 else limit - 3 * step
-        at = min(max(bisect_right(_corrected(guess, known, step), aim) - 1, low + 1), high - 1)
+            close_by = before and min(known.values(), default=limit) <= limit + 3 * step
+            aim = (
+                limit - (0.9 if left == 2 else 0.3) * step if close_by else limit - 3 * step if left == 2 else -math.inf
+            )
+        points = {at: value + change for at, value in before.items()}
+        points |= {at: value + (change if refining else 0.0) for at, value in known.items()}
+        line = _corrected(guess, points, step)
+        at = min(max(bisect_right(line, aim) - 1, low + 1), high - 1)
         if high - low <= 1 << left:
             at = min(max(at, high - (1 << left - 1)), low + (1 << left - 1))
-        known[at] = measure(at)
-        if known[at] > limit:
-            high = at
-        else:
-            low = at
-            if known[at] >= limit + close:
-                break
+        value = known[at] = measure(at)
+        left -= 1
+        if before and len(known) == 1:
+            change += value - line[at]
+        low, high = (low, at) if value > limit else (at, high)
+        if refining and left > 1 and high > 0 and (left <= 3 or high - low <= 1 or abs(value - limit) <= refining.near):
+            refining.begin()
+            before, known, refining = known, {}, None
+            low, high, left = -1, len(guess), left - 1
+        elif not refining and limit + close <= value <= limit:
+            break
     return low if low >= 0 else None
 
 
@@ -325,7 +372,7 @@ def encode_image(
     """
     encoder = _Encoder(image, None if alpha is None else flow.encode_alpha(alpha), metadata, settings)
     if target.kind == "quality":
-        return encoder.best(row_of(int(target.value), encoder.levels))
+        return encoder.at_level(row_of(int(target.value), encoder.levels)).stream
     if target.kind == "bytes":
         return encoder.at_bytes(int(target.value))
     return encoder.at_psnr(target.value)
@@ -336,5 +383,5 @@ def rate_distortion(image: Image, model: PackedModel, levels: Sequence[int]) -> 
     from .codecs import by_name
 
     encoder = _Encoder(image, None, {}, flow.Settings(by_name("range"), model))
-    trials = [encoder.refined(encoder.trial(level, pixels=True)) for level in levels]
+    trials = [encoder.at_level(level) for level in levels]
     return [(len(trial.stream), encoder.psnr(trial)) for trial in trials]

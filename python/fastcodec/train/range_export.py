@@ -9,7 +9,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn as nn
 from torch import Tensor
@@ -109,25 +108,17 @@ def rate_table(path: Path, images: list[Any], count: int = 9) -> list[dict[str, 
     ]
 
 
-def bpp_of_levels(table: list[dict[str, float]]) -> list[float]:
-    """Bits per pixel of every level, log-linear between those of the table; rising."""
-    rates = np.interp(range(rm.LEVELS), [r["level"] for r in table], np.log([r["bpp"] for r in table]))
-    return [float(f"{v:.4g}") for v in np.maximum.accumulate(np.exp(rates))]
-
-
 @torch.no_grad()
 def export(
     model: rm.RangeModel,
     config: dict[str, Any],
     path: Path,
     *,
-    bpp: list[float] | None = None,
     card: dict[str, Any] | None = None,
 ) -> None:
     """Write the packed model.
 
     Args:
-        bpp: what each level needs on photographs, for the encoder's searches.
         card: how it was trained; readers do not look at it.
     Raises: ModelError if the engine would not take it.
     """
@@ -196,7 +187,6 @@ def export(
             "z_index": "z_index",
             "dequant": "dequant",
             "quant": "quant",
-            "bpp": bpp or [],
         },
         "programs": p.programs,
         "card": card or {},

@@ -21,7 +21,7 @@ from torch import Tensor, multiprocessing
 from .config import check_range_config
 from .data import Photos, squares, to_real
 from .optimiser import Optimiser
-from .range_export import bpp_of_levels, export, rate_table
+from .range_export import export, rate_table
 from .range_model import LEVELS, RangeModel, principal_components
 from .train import TrainingError
 
@@ -455,7 +455,7 @@ def main(
     export(run.average, config, path)
     table = rate_table(path, validation_images(photos))
     card = {"config": config, "files": table, "photographs": len(photos.train)}
-    export(run.average, config, path, bpp=bpp_of_levels(table), card=card)
+    export(run.average, config, path, card=card)
     save_weights(run.average, folder / "float", config["name"])
     return path
 
