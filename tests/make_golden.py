@@ -131,6 +131,16 @@ def good() -> dict[str, Callable[[], bytes]]:
                 )
                 for name, x, chroma in (("rgb", rgb, "4:2:0"), ("444", rgb, "4:4:4"), ("grey", grey, "auto"))
             },
+            **{
+                f"jpeg_tuned_{name}.fcd": lambda x=x, options=options: encode(
+                    x, networks="off", codec_options={"tables": "tuned"}, **options
+                )
+                for name, x, options in (
+                    ("rgb", rgb, {"target_bytes": 940}),
+                    ("444", rgb, {"quality": 30, "subsampling": "4:4:4"}),
+                    ("grey", grey, {"target_psnr": 30}),
+                )
+            },
             "jpeg_untrimmed.fcd": lambda: untrimmed(rgb),
             "jpeg_one_pixel.fcd": lambda: encode(rgb[:1, :1], networks="off"),
             "jpeg_alpha.fcd": lambda: encode(rgba, quality=40, networks="off"),
@@ -192,7 +202,9 @@ def bad() -> dict[str, tuple[str, Callable[[], bytes]]]:
         "unknown_model.fcd": ("ModelError", lambda: _patched("jpeg_rec1_rgb.fcd", 12, 0, 26)),
         "level_200.fcd": ("FormatError", lambda: _patched("jpeg_rec1_rgb.fcd", 9, 200, 26)),
         "other_pixels.fcd": ("ChecksumError", lambda: _fcd(file)),
-        "jpeg_other_scans.fcd": ("FormatError", lambda: _fcd(b"\12" + bytes(200), trimmed=True)),
+        # Before there were tuned tables, a FormatError.
+        "jpeg_other_scans.fcd": ("ChecksumError", lambda: _fcd(b"\12" + bytes(200), trimmed=True)),
+        "jpeg_other_quarter.fcd": ("FormatError", lambda: _fcd(b"\22" + bytes(200), trimmed=True)),
         "heic_other_parameters.fcd": ("FormatError", lambda: _fcd(b"\x0c" + bytes(200), codec=5, trimmed=True)),
         "no_payload.fcd": ("CodecError", lambda: _fcd()),
         "too_many_pixels.fcd": ("LimitError", lambda: _fcd(file, width=1 << 20, height=1 << 20)),

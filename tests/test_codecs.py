@@ -373,6 +373,48 @@ def test_huffman_counts_round_trip(counts: list[int]) -> None:
     assert trim._read_counts(container.Reader(memoryview(packed))) == bytes(counts)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("quality", [1, 1.25, 9.5, 49.75, 50, 77.25, 99.75, 100])
+def test_a_jpeg_with_tuned_tables_is_as_format_md_says(quality: float, channels: int) -> None:
+    x, codec = picture(40, 56, channels), CODECS["jpeg"]
+    for chroma in ("4:2:0", "4:4:4"):
+        for file in codec.encode_all(x, quality, chroma, {"tables": "tuned"}):
+            payload = codec.trim(file, x.shape, quality)
+            assert payload is not None
+            sequential = b"\xff\xc0" in file[:200]
+            assert payload[0] in (
+                s + 4 * sequential + 8 + 16 * round(4 * quality % 4)
+                for s in ((2 if chroma == "4:2:0" else 1), channels + 1)
+            )
+            assert codec.restore(memoryview(payload), x.shape, int(quality)) == file
+            tables = Image.open(io.BytesIO(file)).quantization
+            r = round(4 * quality)
+            p = 80000 // r if r < 200 else 800 - 2 * r
+            for number, base in enumerate((trim._TUNED_LUMA, trim._TUNED_CHROMA)[: 1 + (channels == 3)]):
+                assert list(tables[number]) == [min(255, max(1, (v * p + 200) // 400)) for v in base]
+
+
+@pytest.mark.parametrize(
+    ("first", "quality"), [(2 + 16, 50), (2 + 8 + 64, 50), (1 + 8 + 16, 100), (3 + 8, 50), (0, 50)]
+)
+def test_first_bytes_that_no_jpeg_has(first: int, quality: int) -> None:
+    x, codec = picture(16, 16, 3), CODECS["jpeg"]
+    payload = codec.trim(codec.encode(x, quality, options={"tables": "tuned"}), x.shape, quality)
+    assert payload is not None
+    with pytest.raises(FormatError, match="trimmed JPEG"):
+        codec.restore(memoryview(bytes((first,)) + payload[1:]), x.shape, quality)
+
+
+def test_tuned_tables_give_more_psnr_at_fewer_bytes() -> None:
+    photo = pytest.importorskip("skimage.data").astronaut()
+    codec = CODECS["jpeg"]
+    for quality, tuned in ((20, 20), (80, 72.25)):
+        files = [codec.encode(photo, quality), codec.encode(photo, tuned, options={"tables": "tuned"})]
+        better = [psnr(photo, codec.decode(file, photo.shape)) for file in files]
+        assert len(files[1]) < len(files[0])
+        assert better[1] > better[0] + 0.25
+
+
 def test_restoring_what_is_never_trimmed() -> None:
     with pytest.raises(CodecError, match="never is"):
         CODECS["jxl"].restore(memoryview(b"abc"), (8, 8, 3), 50)

@@ -324,6 +324,47 @@ def test_the_best_candidate_wins(knowing: Any, rec1: float, rec2: float, network
         assert (i.networks, i.scale) == (networks, scale)
 
 
+@pytest.mark.parametrize("colours", [1, 3])
+def test_the_codecs_options_of_a_model_go_with_its_networks(monkeypatch: pytest.MonkeyPatch, colours: int) -> None:
+    x = picture(96, 128, colours)
+    model = replace(knowing_model(x, 0.3, 0), codec_options={"tables": "tuned"})
+    monkeypatch.setattr(packed_model, "find", lambda number: model)
+
+    def first_byte(data: bytes) -> int:
+        return container.read(data, fastcodec.Limits()).payload[0]
+
+    for target in ({"quality": 40}, {"target_bytes": 2500}, {"target_psnr": 33}):
+        data = encode(x, model=model, **target)
+        assert info(data).networks
+        assert first_byte(data) & 8
+        decode(data)
+        assert not first_byte(encode(x, model=model, networks="off", **target)) & 8
+        assert not first_byte(encode(x, model=model, codec_options={"tables": "annex-k"}, **target)) & 8
+    bare = encode(x, networks="off", quality=40)
+    assert len(encode(x, model=model, quality=40)) <= len(bare) + 10  # the model's id and level
+    sizes = [len(encode(x, model=model, networks="on", target_bytes=budget)) for budget in range(900, 1400, 50)]
+    assert sum(sizes) > 0.985 * sum(range(900, 1400, 50))  # quarters of a quality leave little of a budget
+    psnr33 = [len(encode(x, model=model, networks="on", scale=1, target_psnr=p)) for p in (33, 33.1, 33.2)]
+    assert psnr33 == sorted(psnr33)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "must be an object"),
+        ({"tables": "other"}, "must be one of annex-k, tuned"),
+        ({"colour": 1}, "unknown to codec jpeg"),
+        ({"smooth": "1"}, "must be int"),
+    ],
+)
+def test_codec_options_of_a_model_are_checked(model_file: Path, tmp_path: Path, options: Any, message: str) -> None:
+    meta, tensors, _ = packed_model.read(model_file)
+    meta.pop("compressed", None)
+    packed_model.save(tmp_path / "model.safetensors", {**meta, "codec_options": options}, tensors)
+    with pytest.raises(ModelError, match=message):
+        packed_model.load(tmp_path / "model.safetensors")
+
+
 @pytest.mark.parametrize(("rec1", "rec2", "scale"), [(0.5, 0, 1), (0.2, 0.95, 2)])
 def test_half_size_may_come_from_another_model(rec1: float, rec2: float, scale: int) -> None:
     older = knowing_model(X, 1.0, rec2)

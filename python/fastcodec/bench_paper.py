@@ -128,13 +128,13 @@ def grey(path: Path) -> metrics.Image:
 # JPEG with the default tables --------------------------------------------------------------------
 
 
-def _jpeg(image: metrics.Image, quality: int, **options: Any) -> bytes:
+def _jpeg(image: metrics.Image, quality: float, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image[:, :, 0]).save(buffer, "JPEG", quality=quality, **options)
     return buffer.getvalue()
 
 
-def _encode_default(image: metrics.Image, quality: int, subsampling: str, options: Options) -> bytes:
+def _encode_default(image: metrics.Image, quality: float, subsampling: str, options: Options) -> bytes:
     return _jpeg(image, quality)
 
 

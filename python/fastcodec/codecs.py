@@ -68,6 +68,7 @@ class Codec:
         reason: "" when it can be used here, else why not and what to install.
         trimmer: leaves out the predictable part of its files.
         either: name of a bool option that changes the bytes, but not the pixels; "" when there is none.
+        quarters: the option and its value with which quality may be in quarters; () when there is none.
         kind: "image": the payload is an 8-bit image. "range": our own codec, which range_codec.py codes from pixels to
             payload; it has no files of its own.
         default_quality: where the caller says neither quality nor target.
@@ -77,15 +78,20 @@ class Codec:
     id: int
     extension: str
     max_side: int
-    encode_file: Callable[[Image, int, str, Options], bytes]
+    encode_file: Callable[[Image, float, str, Options], bytes]
     decode_file: Callable[[bytes, Shape], Image]
     reason: Callable[[], str]
     subsamplings: tuple[str, ...] = ()
     options: Mapping[str, Option] = field(default_factory=dict)
     trimmer: trim.Trimmer | None = None
     either: str = ""
+    quarters: tuple[str, str] | tuple[()] = ()
     kind: str = "image"
     default_quality: int = 75
+
+    def steps(self, options: Options) -> int:
+        """In how many steps quality may rise by 1 with these options."""
+        return 4 if self.quarters and options.get(self.quarters[0]) == self.quarters[1] else 1
 
     def check_options(self, subsampling: str, options: Options) -> None:
         """Raises TypeError or ValueError for options that this codec does not take."""
@@ -98,8 +104,8 @@ class Codec:
                 raise ValueError(f"codec_options[{name!r}] is unknown to codec {self.name}; it takes: {known}")
             self.options[name].check(name, value)
 
-    def encode(self, image: Image, quality: int, subsampling: str = "auto", options: Options | None = None) -> bytes:
-        """The file of `image` (H, W, C) uint8 at `quality` 1..100: the smallest of `encode_all`.
+    def encode(self, image: Image, quality: float, subsampling: str = "auto", options: Options | None = None) -> bytes:
+        """The file of `image` (H, W, C) uint8 at `quality` 1..100, see `steps`: the smallest of `encode_all`.
 
         Raises:
             CodecError: the codec is missing or fails on this image.
@@ -107,7 +113,7 @@ class Codec:
         return min(self.encode_all(image, quality, subsampling, options), key=len)
 
     def encode_all(
-        self, image: Image, quality: int, subsampling: str = "auto", options: Options | None = None
+        self, image: Image, quality: float, subsampling: str = "auto", options: Options | None = None
     ) -> list[bytes]:
         """Files of the same pixels: one with the option `either` on and one with it off, unless `options` has it.
 
@@ -144,7 +150,7 @@ class Codec:
             raise CodecError(f"{self.name} decoded {image.dtype} {_show(image.shape)}, expected {_show(shape)}")
         return np.ascontiguousarray(image)
 
-    def trim(self, file: bytes, shape: Shape, quality: int) -> bytes | None:
+    def trim(self, file: bytes, shape: Shape, quality: float) -> bytes | None:
         """The file without its predictable part, or None."""
         return self.trimmer.trim(file, shape, quality) if self.trimmer else None
 
@@ -247,10 +253,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_rooms)
 
 
-def _encode_jpeg(image: Image, quality: int, subsampling: str, options: Options) -> bytes:
+def _encode_jpeg(image: Image, quality: float, subsampling: str, options: Options) -> bytes:
+    params = dict(options)
+    if params.pop("tables", "annex-k") == "tuned":
+        params["qtables"] = trim.jpeg_steps(quality, tuned=True)[: 1 if image.shape[2] == 1 else 2]
+    else:
+        params["quality"] = quality
     # The longest code of a coefficient has 27 bits; the buffer costs only what is written to it.
     with _room(min((1 << 31) - 1, 65536 + 4 * image.size)):
-        return _save(image, "JPEG", quality=quality, subsampling=subsampling, optimize=True, **options)
+        return _save(image, "JPEG", subsampling=subsampling, optimize=True, **params)
 
 
 def _decode_jpeg(file: bytes, shape: Shape) -> Image:
@@ -260,7 +271,7 @@ def _decode_jpeg(file: bytes, shape: Shape) -> Image:
     return _load(file, "Jpeg", shape)
 
 
-def _encode_webp(image: Image, quality: int, subsampling: str, options: Options) -> bytes:
+def _encode_webp(image: Image, quality: float, subsampling: str, options: Options) -> bytes:
     params = {"method": 6, **options}
     params["use_sharp_yuv"] = params.pop("sharp_yuv", False)
     return _save(image, "WEBP", quality=quality, **params)
@@ -274,7 +285,7 @@ def _decode_webp(file: bytes, shape: Shape) -> Image:
     return _load(file, "WebP", shape)
 
 
-def _encode_avif(image: Image, quality: int, subsampling: str, options: Options) -> bytes:
+def _encode_avif(image: Image, quality: float, subsampling: str, options: Options) -> bytes:
     chroma = {} if image.shape[2] == 1 else {"subsampling": subsampling}
     return _save(image, "AVIF", quality=quality, **{"speed": 6, **chroma, **options})
 
@@ -286,7 +297,7 @@ def _decode_avif(file: bytes, shape: Shape) -> Image:
     return _load(file, "Avif", shape)
 
 
-def _encode_jpeg2000(image: Image, quality: int, subsampling: str, options: Options) -> bytes:
+def _encode_jpeg2000(image: Image, quality: float, subsampling: str, options: Options) -> bytes:
     levels = min(6, min(image.shape[:2]).bit_length())
     file = _save(
         image, "JPEG2000", no_jp2=True, irreversible=True, mct=int(image.shape[2] == 3), num_resolutions=levels,
@@ -318,7 +329,7 @@ def _module_reason(module: str, extra: str, needed: str) -> str:
     return f"{reason}; install it with: pip install -U 'fastcodec[{extra}]'"
 
 
-def _encode_heic(image: Image, quality: int, subsampling: str, options: Options) -> bytes:
+def _encode_heic(image: Image, quality: float, subsampling: str, options: Options) -> bytes:
     heif = importlib.import_module("pillow_heif")
     grey = image.shape[2] == 1
     out = io.BytesIO()
@@ -337,7 +348,7 @@ def _decode_heic(file: bytes, shape: Shape) -> Image:
     return _pick(np.asarray(opened), shape)
 
 
-def _distance(quality: int) -> float:
+def _distance(quality: float) -> float:
     """libjxl's own map from a JPEG-like quality to its distance down to 30; then straight on to 19.7.
 
     From distance 20 on libjxl halves the image first, and its files become larger again.
@@ -345,7 +356,7 @@ def _distance(quality: int) -> float:
     return 0.1 + (100 - quality) * 0.09 if quality >= 30 else 6.4 + (30 - quality) * 0.46
 
 
-def _encode_jxl(image: Image, quality: int, subsampling: str, options: Options) -> bytes:
+def _encode_jxl(image: Image, quality: float, subsampling: str, options: Options) -> bytes:
     jxl = importlib.import_module("imagecodecs")
     pixels = image[..., 0] if image.shape[2] == 1 else image
     file = jxl.jpegxl_encode(
@@ -383,7 +394,7 @@ def _no_file(*_: Any) -> Any:
 # ---------------------------------------------------------------- lossless, for alpha planes only
 
 
-def _encode_png(plane: Image, quality: int, subsampling: str, options: Options) -> bytes:
+def _encode_png(plane: Image, quality: float, subsampling: str, options: Options) -> bytes:
     return _save(plane, "PNG", optimize=True)
 
 
@@ -391,7 +402,7 @@ def _decode_png(file: bytes, shape: Shape) -> Image:
     return _load(file, "Png", shape)
 
 
-def _encode_webp_lossless(plane: Image, quality: int, subsampling: str, options: Options) -> bytes:
+def _encode_webp_lossless(plane: Image, quality: float, subsampling: str, options: Options) -> bytes:
     return _save(np.repeat(plane, 3, axis=2), "WEBP", lossless=True, quality=75, method=4)
 
 
@@ -411,8 +422,11 @@ CODECS: dict[str, Codec] = {
     for codec in (
         Codec(
             "jpeg", 1, ".jpg", 65500, _encode_jpeg, _decode_jpeg, lambda: _pillow_reason("jpg"), _CHROMA,
-            {"smooth": Option(int, 0, 100), "restart_marker_rows": Option(int, 0, 1000), "progressive": Option(bool)},
-            trim.JPEG, either="progressive",
+            {
+                "smooth": Option(int, 0, 100), "restart_marker_rows": Option(int, 0, 1000), "progressive": Option(bool),
+                "tables": Option(str, choices=("annex-k", "tuned")),
+            },
+            trim.JPEG, either="progressive", quarters=("tables", "tuned"),
         ),
         Codec(
             "jpeg2000", 2, ".j2k", 1 << 20, _encode_jpeg2000, _decode_jpeg2000, lambda: _pillow_reason("jpg_2000"),

@@ -85,6 +85,11 @@ class _Way:
     com: Program | None = None
     model: PackedModel | None = None
 
+    @property
+    def options(self) -> Options:
+        """What the model was trained behind."""
+        return self.model.codec_options if self.model and self.rec else {}
+
 
 @dataclass
 class _Coded:
@@ -102,7 +107,7 @@ class _Trial:
     """A measured candidate."""
 
     way: _Way
-    quality: int
+    quality: float
     error: int
     size: int
 
@@ -199,12 +204,12 @@ class _Search:
     settings: Settings
     alpha: bytes | None
     metadata: dict[str, bytes]
-    coded: dict[tuple[int, bool, str, int], _Coded] = field(default_factory=dict)
+    coded: dict[tuple[int, bool, str, bool, float], _Coded] = field(default_factory=dict)
     compact: dict[tuple[int, int], Image] = field(default_factory=dict)
     decoded: tuple[_Coded, Image] | None = None
     harm: dict[str, int] = field(default_factory=dict)
 
-    def source(self, way: _Way, quality: int) -> Image:
+    def source(self, way: _Way, quality: float) -> Image:
         """What the inner codec is given: the image, or ComCNN's compact one for that quality."""
         if way.com is None:
             return self.image
@@ -216,32 +221,36 @@ class _Search:
             self.compact[key] = way.com.run(self.image, key[1], (height, width), threads=self.settings.threads)
         return self.compact[key]
 
-    def encode(self, way: _Way, quality: int) -> _Coded:
-        key = (way.scale, way.com is None, way.subsampling, quality)
+    def options(self, way: _Way) -> Options:
+        return {**way.options, **self.settings.options}
+
+    def encode(self, way: _Way, quality: float) -> _Coded:
+        options = self.options(way)
+        key = (way.scale, way.com is None, way.subsampling, options == self.settings.options, quality)
         if key not in self.coded:
             source, codec = self.source(way, quality), self.settings.codec
             shape = (source.shape[0], source.shape[1], source.shape[2])
             forms = []
-            for file in codec.encode_all(source, quality, way.subsampling, self.settings.options):
+            for file in codec.encode_all(source, quality, way.subsampling, options):
                 trimmed = None if self.settings.container == "jpeg" else codec.trim(file, shape, quality)
                 forms.append(_Coded(file, file if trimmed is None else trimmed, trimmed is not None, shape))
             self.coded[key] = min(forms, key=lambda form: len(form.payload))
         return self.coded[key]
 
-    def pack(self, way: _Way, quality: int) -> bytes:
+    def pack(self, way: _Way, quality: float) -> bytes:
         """The whole stream; `inner` must have run before for its checksum to be right, the size always is."""
         coded, networks = self.encode(way, quality), None
         if way.rec is not None and way.model is not None:
             networks = Networks(way.scale, way.rec.level_for(quality), way.model.id)
         height, width, channels = self.image.shape
         header = Header(
-            width, height, channels, self.settings.codec.id, quality, coded.inner_crc,
+            width, height, channels, self.settings.codec.id, int(quality), coded.inner_crc,
             alpha=self.alpha is not None, trimmed=coded.trimmed, networks=networks,
         )  # fmt: skip
         write = container.write_jpeg if self.settings.container == "jpeg" else container.write_fcd
         return write(header, coded.payload, self.alpha, self.metadata)
 
-    def inner(self, way: _Way, quality: int) -> Image:
+    def inner(self, way: _Way, quality: float) -> Image:
         """The image that the decoder gets out of the payload."""
         coded = self.encode(way, quality)
         if self.decoded is None or self.decoded[0] is not coded:
@@ -250,18 +259,35 @@ class _Search:
             self.decoded = (coded, image)
         return self.decoded[1]
 
-    def measure(self, way: _Way, quality: int) -> _Trial:
+    def measure(self, way: _Way, quality: float) -> _Trial:
         decoded = self.inner(way, quality)
         if way.rec is not None:
             size = (self.image.shape[0], self.image.shape[1])
             decoded = way.rec.run(decoded, way.rec.level_for(quality), size, threads=self.settings.threads)
         return _Trial(way, quality, squared_error(self.image, decoded), len(self.pack(way, quality)))
 
-    def payload_fits(self, way: _Way, budget: int, quality: int) -> bool:
+    def payload_fits(self, way: _Way, budget: int, quality: float) -> bool:
         return len(self.encode(way, quality).payload) <= budget
 
-    def stream_fits(self, way: _Way, budget: int, quality: int) -> bool:
+    def stream_fits(self, way: _Way, budget: int, quality: float) -> bool:
         return len(self.pack(way, quality)) <= budget
+
+    def last_true(
+        self, way: _Way, test: Callable[[float], bool], last: float = _BEST_QUALITY, near: float | None = None
+    ) -> float | None:
+        """As last_true, over the qualities of a way."""
+        steps = self.settings.codec.steps(self.options(way))
+        if steps == 1:
+            return last_true(test, int(last), None if near is None else int(near))
+
+        def place(quality: float) -> int:
+            return round((quality - _WORST_QUALITY) * steps) + 1
+
+        def quality(place: int) -> float:
+            return _WORST_QUALITY + (place - 1) / steps
+
+        found = last_true(lambda at: test(quality(at)), place(last), None if near is None else place(near))
+        return None if found is None else quality(found)
 
     def is_other_chroma(self, way: _Way) -> bool:
         """Full size in another chroma format than the codec's default, or than the one asked for."""
@@ -289,11 +315,11 @@ class _Search:
         for way in ways:
             if trials and self.is_hopeless(way, _best(trials)):
                 continue
-            fitting: int | None = quality
-            if self.is_other_chroma(way):
-                fitting = last_true(partial(self.payload_fits, way, budget), near=quality)
+            fitting: float | None = quality
+            if self.is_other_chroma(way) or (way.com is None and self.options(way) != self.settings.options):
+                fitting = self.last_true(way, partial(self.payload_fits, way, budget), near=quality)
             elif way.com is not None:
-                fitting = last_true(partial(self.payload_fits, way, budget))
+                fitting = self.last_true(way, partial(self.payload_fits, way, budget))
             if fitting is not None:
                 trials.append(self.measure(way, fitting))
         if not trials:  # half size was asked for, and even its worst quality is above the budget
@@ -308,7 +334,7 @@ class _Search:
                 continue
             near = [t.quality for t in trials if t.way.scale == 1 and t.way.com is None]
             guess = near[-1] if near and self.is_other_chroma(way) else None
-            fitting = last_true(partial(self.stream_fits, way, budget), near=guess)
+            fitting = self.last_true(way, partial(self.stream_fits, way, budget), near=guess)
             if fitting is not None:
                 trials.append(self.measure(way, fitting))
         if not trials:
@@ -324,30 +350,31 @@ class _Search:
         """The smallest stream that reaches `psnr`, None when none does."""
         best: _Trial | None = None
         for way in ways:
-            last: int | None = _BEST_QUALITY
+            last: float | None = _BEST_QUALITY
             if best is not None and self.is_hopeless(way, best):
                 continue
             if best is not None and _same_files(best.way, way):
                 last = best.quality  # a better quality is a larger stream
             elif best is not None:
                 near = best.quality if self.is_other_chroma(way) and best.way.scale == 1 else None
-                last = last_true(partial(self.stream_fits, way, best.size - 1), near=near)
+                last = self.last_true(way, partial(self.stream_fits, way, best.size - 1), near=near)
             trial = None if last is None else self.cheapest(way, psnr, last)
             if trial is not None and (best is None or trial.size < best.size):
                 best = trial
         return best
 
-    def cheapest(self, way: _Way, psnr: float, last: int) -> _Trial | None:
+    def cheapest(self, way: _Way, psnr: float, last: float) -> _Trial | None:
         """The lowest quality of 1..last that reaches `psnr`, None when `last` does not."""
-        trials: dict[int, _Trial] = {}
+        trials: dict[float, _Trial] = {}
 
-        def misses(quality: int) -> bool:
+        def misses(quality: float) -> bool:
             trials[quality] = self.measure(way, quality)
             return decibels(trials[quality].error, self.image.size) < psnr
 
         if misses(last):
             return None
-        return trials[(last_true(misses, last - 1) or 0) + 1]
+        self.last_true(way, misses, last)
+        return trials[min(q for q in trials if decibels(trials[q].error, self.image.size) >= psnr)]
 
 
 def _best(trials: list[_Trial]) -> _Trial:
@@ -355,7 +382,7 @@ def _best(trials: list[_Trial]) -> _Trial:
 
 
 def _same_files(a: _Way, b: _Way) -> bool:
-    return (a.scale, a.subsampling, a.com) == (b.scale, b.subsampling, b.com)
+    return (a.scale, a.subsampling, a.com, a.options) == (b.scale, b.subsampling, b.com, b.options)
 
 
 def last_true(test: Callable[[int], bool], last: int = _BEST_QUALITY, near: int | None = None) -> int | None:

@@ -36,7 +36,7 @@ def remembering(codec: Codec) -> Codec:
     """The codec, but what it encoded once it does not encode again: searches at many budgets ask for the same files."""
     kept: dict[tuple[Any, ...], bytes] = {}
 
-    def encode_file(image: Image, quality: int, subsampling: str, options: Options) -> bytes:
+    def encode_file(image: Image, quality: float, subsampling: str, options: Options) -> bytes:
         pixels = np.ascontiguousarray(image)
         key = (image.shape, crc32c(pixels.data.cast("B")), quality, subsampling, tuple(sorted(options.items())))
         if key not in kept:

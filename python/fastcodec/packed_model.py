@@ -14,7 +14,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +92,7 @@ class Program:
         """The native program, for measurements."""
         return self._native
 
-    def level_for(self, quality: int) -> int:
+    def level_for(self, quality: float) -> int:
         """The level (row of the level tables) whose quality is nearest; of two equally near ones the lower."""
         return min(range(len(self.levels)), key=lambda i: abs(self.levels[i] - quality))
 
@@ -249,7 +249,10 @@ class RangeParameters:
 
 @dataclass(frozen=True)
 class PackedModel:
-    """The networks of one codec, as loaded from one file; `range` only for that codec."""
+    """The networks of one codec, as loaded from one file; `range` only for that codec.
+
+    `codec_options` are those of the inner codec that the networks were trained behind.
+    """
 
     id: bytes
     name: str
@@ -258,6 +261,7 @@ class PackedModel:
     programs: dict[str, Program]
     path: Path
     range: RangeParameters | None = None
+    codec_options: dict[str, Any] = field(default_factory=dict)
 
 
 def _require(ok: bool, message: str) -> None:
@@ -395,7 +399,22 @@ def _from_meta(meta: Any, tensors: dict[str, NDArray[Any]], model_id: bytes, pat
         except ModelError as error:
             raise ModelError(f"program '{name}': {error}") from error
     parameters = _range_parameters(meta.get("range"), tensors, programs) if meta["codec"] == "range" else None
-    return PackedModel(model_id, meta["name"], meta["codec"], meta["variant"], programs, path, parameters)
+    options = _codec_options(meta["codec"], meta.get("codec_options", {}))
+    return PackedModel(model_id, meta["name"], meta["codec"], meta["variant"], programs, path, parameters, options)
+
+
+def _codec_options(codec: str, given: Any) -> dict[str, Any]:
+    """The metadata entry `codec_options`, checked."""
+    from .codecs import CODECS
+
+    _require(isinstance(given, dict), "'codec_options' must be an object")
+    try:
+        if given:
+            _require(codec in CODECS, f"'codec_options' for codec {codec!r}, which is unknown")
+            CODECS[codec].check_options("auto", given)
+    except (TypeError, ValueError) as error:
+        raise ModelError(str(error)) from error
+    return dict(given)
 
 
 def _range_parameters(

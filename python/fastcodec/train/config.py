@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..codecs import by_name
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -57,6 +59,10 @@ def check_config(config: dict[str, Any]) -> None:
     _check_section(_KEYS, "", config)
     for section in ("data", "codec", "networks"):
         _check_section(_KEYS, section, config[section])
+    options = config["codec"].get("options", {})
+    if not isinstance(options, dict):
+        raise ValueError(f"training config: codec.options must be a table, got {options!r}")
+    by_name(config["codec"]["name"]).check_options("auto", options)
     if "distil" in config:
         _check_section(_KEYS, "distil", config["distil"])
         if not 0 <= config["distil"]["output"] <= 1 or config["distil"]["features"] < 0:

@@ -8,7 +8,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..codecs import by_name
+from ..codecs import Options, by_name
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp"}
 BATCHES_AHEAD = 4  # beyond those in the making, so that a slow sample does not hold up a step
@@ -94,14 +94,14 @@ def to_bytes(images: Tensor) -> np.ndarray:
 
 
 def through_codec(
-    codec: str, pixels: np.ndarray, quality: int, *, subsampling: str, grey: bool = False
+    codec: str, pixels: np.ndarray, quality: int, *, subsampling: str, options: Options, grey: bool = False
 ) -> tuple[np.ndarray, int]:
-    """Encode and decode one uint8 [H,W,3] image with the real codec; returns pixels and bytes."""
+    """Encode and decode one uint8 [H,W,3] image with the real codec and these options; returns pixels and bytes."""
     entry = by_name(codec)
     if grey:
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
     chroma = subsampling if subsampling in entry.subsamplings and not grey else "auto"
-    payload = entry.encode(np.ascontiguousarray(pixels), quality, chroma)
+    payload = entry.encode(np.ascontiguousarray(pixels), quality, chroma, options)
     decoded = entry.decode(payload, pixels.shape)
     return np.repeat(decoded, 3, axis=2) if grey else decoded, len(payload)
 
@@ -119,6 +119,7 @@ class Sampling:
     batch: int
     reuse: int
     cut: int = 1
+    options: Options = field(default_factory=dict)
 
     def quality(self, rng: random.Random) -> int:
         low, high = self.qualities
@@ -174,7 +175,7 @@ class Samples:
             crop = _grey(crop) if grey else crop
             with torch.no_grad():
                 compact = to_bytes(self.compact(to_real([crop]), [quality]))[0]
-            pixels = through_codec(s.codec, compact, quality, subsampling=mode, grey=grey)[0]
+            pixels = through_codec(s.codec, compact, quality, subsampling=mode, options=s.options, grey=grey)[0]
             decoded = upload(torch.from_numpy(np.array(pixels)), self.device)
             crop = upload(crop, self.device)
             samples += [(d, c, quality) for d, c in zip(_cut(decoded, s.cut), _cut(crop, s.cut), strict=True)]

@@ -204,10 +204,15 @@ def export(config: dict[str, Any], nets: dict[str, nn.Module], path: Path) -> No
         codec=codec["name"],
         variant=config["networks"]["variant"],
         card={"stages": config["stage"]},
+        codec_options=codec.get("options", {}),
     )
 
 
-def write(p: Packer, path: Path, *, name: str, codec: str, variant: str, card: dict[str, Any]) -> None:
+def write(
+    p: Packer, path: Path, *, name: str, codec: str, variant: str, card: dict[str, Any], codec_options: dict[str, Any]
+) -> None:
     """Write the packed model file."""
     meta = {"format": 1, "name": name, "codec": codec, "variant": variant, "card": card, "programs": p.programs}
+    if codec_options:
+        meta["codec_options"] = codec_options
     packed_model.save(path, meta, {k: t.contiguous().cpu().numpy() for k, t in p.tensors.items()})

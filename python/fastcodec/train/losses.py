@@ -16,110 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..trim import jpeg_steps
 from .layers import round_ste
-
-# ITU-T T.81, tables K.1 and K.2.
-LUMA_TABLE = (
-    16,
-    11,
-    10,
-    16,
-    24,
-    40,
-    51,
-    61,
-    12,
-    12,
-    14,
-    19,
-    26,
-    58,
-    60,
-    55,
-    14,
-    13,
-    16,
-    24,
-    40,
-    57,
-    69,
-    56,
-    14,
-    17,
-    22,
-    29,
-    51,
-    87,
-    80,
-    62,
-    18,
-    22,
-    37,
-    56,
-    68,
-    109,
-    103,
-    77,
-    24,
-    35,
-    55,
-    64,
-    81,
-    104,
-    113,
-    92,
-    49,
-    64,
-    78,
-    87,
-    103,
-    121,
-    120,
-    101,
-    72,
-    92,
-    95,
-    98,
-    112,
-    100,
-    103,
-    99,
-)
-CHROMA_TABLE = (
-    17,
-    18,
-    24,
-    47,
-    99,
-    99,
-    99,
-    99,
-    18,
-    21,
-    26,
-    66,
-    99,
-    99,
-    99,
-    99,
-    24,
-    26,
-    56,
-    99,
-    99,
-    99,
-    99,
-    99,
-    47,
-    66,
-    99,
-    99,
-    99,
-    99,
-    99,
-    99,
-    *([99] * 32),
-)
 
 
 def reconstruction_loss(
@@ -152,15 +50,11 @@ def _dct_matrix() -> Tensor:
     return m
 
 
-def quant_tables(quality: Tensor) -> tuple[Tensor, Tensor]:
-    """libjpeg's luma and chroma steps, [N, 8, 8] each, for quality [N] in 1..100."""
-    q = quality.float().clamp(1, 100)
-    s = torch.where(q < 50, torch.floor(5000 / q), 200 - 2 * q)[:, None]
-    tables = []
-    for base in (LUMA_TABLE, CHROMA_TABLE):
-        t = torch.tensor(base, device=quality.device, dtype=torch.float32)[None]
-        tables.append(torch.floor((t * s + 50) / 100).clamp(1, 255).view(-1, 8, 8))
-    return tables[0], tables[1]
+def quant_tables(quality: Tensor, *, tuned: bool) -> tuple[Tensor, Tensor]:
+    """The codec's luma and chroma steps, [N, 8, 8] each, for quality [N] in 1..100; see `trim.jpeg_steps`."""
+    rows = [jpeg_steps(min(100, max(1, q)), tuned=tuned) for q in quality.tolist()]
+    luma, chroma = torch.tensor(rows, device=quality.device, dtype=torch.float32).view(-1, 2, 8, 8).unbind(1)
+    return luma, chroma
 
 
 def _quantise_plane(plane: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
@@ -177,7 +71,7 @@ def _quantise_plane(plane: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
     return out, rate
 
 
-def codec_stand_in(compact: Tensor, quality: Tensor, *, subsample: bool) -> tuple[Tensor, Tensor]:
+def codec_stand_in(compact: Tensor, quality: Tensor, *, subsample: bool, tuned: bool = False) -> tuple[Tensor, Tensor]:
     """Differentiable JPEG.
 
     Args:
@@ -189,7 +83,7 @@ def codec_stand_in(compact: Tensor, quality: Tensor, *, subsample: bool) -> tupl
     """
     x = round_ste(compact.clamp(0, 1) * 255)
     r, g, b = x.unbind(1)
-    luma, chroma = quant_tables(quality)
+    luma, chroma = quant_tables(quality, tuned=tuned)
     y = 0.299 * r + 0.587 * g + 0.114 * b
     planes = [(y - 128, luma), ((b - y) / 1.772, chroma), ((r - y) / 1.402, chroma)]
     decoded, rates = [], []

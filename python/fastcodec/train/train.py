@@ -159,6 +159,7 @@ def open_samples(run: Run, stage: dict[str, Any]) -> Samples:
         d["batch"],
         c["reuse"],
         c.get("cut", 1),
+        c.get("options", {}),
     )
 
     def compact(image: Tensor, qualities: list[int]) -> Tensor:
@@ -182,17 +183,23 @@ def compact_image(run: Run, stage: dict[str, Any], image: Tensor, level: Tensor)
     return bicubic_down2(image) if kind == "bicubic" else image
 
 
+def stand_in_for(run: Run, compact: Tensor, qualities: list[int], *, subsample: bool) -> tuple[Tensor, Tensor]:
+    """`codec_stand_in` with the codec's tables."""
+    tuned = run.config["codec"].get("options", {}).get("tables") == "tuned"
+    return codec_stand_in(compact, torch.tensor(qualities, device=run.device), subsample=subsample, tuned=tuned)
+
+
 def rate_distortion_slopes(run: Run, stage: dict[str, Any]) -> dict[str, Tensor]:
     """Measure the real codec on validation images: per level the mean squared error, the slope
     -dD/dR of its curve, and the factor w from the stand-in's rate to real bits per pixel."""
     c = run.config["codec"]
     rec = run.nets[f"rec{stage['scale']}"]
     size, rows = 256, []
-    mode = "4:4:4" if c["share_444"] >= 0.5 else "4:2:0"
+    mode, options = "4:4:4" if c["share_444"] >= 0.5 else "4:2:0", c.get("options", {})
     flat = np.full((size // stage["scale"],) * 2 + (3,), 128, np.uint8)
     with torch.no_grad():
         for index, quality in enumerate(c["levels"]):
-            header = through_codec(c["name"], flat, quality, subsampling=mode)[1]
+            header = through_codec(c["name"], flat, quality, subsampling=mode, options=options)[1]
             d = bits = units = 0.0
             for i in run.photos.validation[:16]:
                 image = to_real([run.photos.image(i)[:size, :size]]).to(run.device)
@@ -200,13 +207,14 @@ def rate_distortion_slopes(run: Run, stage: dict[str, Any]) -> dict[str, Tensor]
                     continue
                 level = torch.tensor([index], device=run.device)
                 compact = compact_image(run, stage, image, level)
-                pixels, length = through_codec(c["name"], to_bytes(compact)[0], quality, subsampling=mode)
+                pixels, length = through_codec(
+                    c["name"], to_bytes(compact)[0], quality, subsampling=mode, options=options
+                )
                 out = rec(to_real([torch.from_numpy(np.array(pixels))]).to(run.device), level)
                 d += ((out - image) ** 2).mean().item()
                 bits += 8 * max(1, length - header)
-                units += codec_stand_in(compact, torch.tensor([quality], device=run.device), subsample=mode == "4:2:0")[
-                    1
-                ].item()
+                stand_in = stand_in_for(run, compact, [quality], subsample=mode == "4:2:0")
+                units += stand_in[1].item()
             rows.append((d, bits, units))
     d, bits, units = torch.tensor(rows, dtype=torch.float64).T
     n = len(run.photos.validation[:16])
@@ -268,9 +276,7 @@ def train_com_step(run: Run, stage: dict[str, Any], samples: Samples, curve: dic
     qualities = [s.quality(rng) for _ in crops]
     image, level = to_real(crops).to(run.device), run.level(qualities)
     compact = compact_image(run, stage, image, level)
-    decoded, units = codec_stand_in(
-        compact, torch.tensor(qualities, device=run.device), subsample=rng.random() >= s.share_444
-    )
+    decoded, units = stand_in_for(run, compact, qualities, subsample=rng.random() >= s.share_444)
     output = run.nets[f"rec{stage['scale']}"](decoded, level)
     error = ((output - image) ** 2).mean(dim=(1, 2, 3))
     rate = units * curve["w"][level] / (image.shape[-1] * image.shape[-2])
