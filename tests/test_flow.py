@@ -14,7 +14,7 @@ import cases
 import fastcodec
 import numpy as np
 import pytest
-from fastcodec import FormatError, ModelError, container, decode, encode, flow, info, packed_model
+from fastcodec import FormatError, ModelError, container, decode, encode, flow, info, metrics, packed_model
 from fastcodec.codecs import CODECS, Codec
 from fastcodec.flow import last_true, squared_error
 from hypothesis import given, settings
@@ -322,6 +322,26 @@ def test_the_best_candidate_wins(knowing: Any, rec1: float, rec2: float, network
     for target in ({"quality": 40}, {"target_bytes": 2500}, {"target_bpp": 1.5}, {"target_psnr": 33}):
         i = info(encode(X, model=model, **target))
         assert (i.networks, i.scale) == (networks, scale)
+
+
+def test_tune_says_what_the_choice_is_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full size gives a grey level more everywhere, half size spoils a few pixels: SSIM hardly sees the first."""
+    brighter = np.where(X < 240, X + 12, X).astype(np.uint8)
+    noisy = X.copy()
+    noisy[::2, ::2] = np.clip(noisy[::2, ::2].astype(int) + 12, 0, 255)
+    programs = {"rec1_rgb": Knows(brighter, 1, 1.0), "rec2_rgb": Knows(noisy, 1, 2.0), "com2_rgb": Knows(X, 0, 0.5)}
+    model = packed_model.PackedModel(b"tuning!!", "tunes", "jpeg", "fast", programs, Path())  # type: ignore[arg-type]
+    monkeypatch.setattr(packed_model, "find", lambda number: model)
+    monkeypatch.setattr(flow, "_HALVING_SHARE", math.inf)
+    for target in ({"quality": 3}, {"target_bytes": 300}):
+        by_psnr, by_ssim = (encode(X, model=model, tune=tune, **target) for tune in ("psnr", "ssim"))
+        assert (info(by_psnr).scale, info(by_ssim).scale) == (2, 1)
+        assert psnr(X, decode(by_psnr)) > psnr(X, decode(by_ssim))
+        assert metrics.ssim(X, decode(by_psnr)) < metrics.ssim(X, decode(by_ssim))
+    with pytest.raises(ValueError, match="codec range has nothing to choose from"):
+        encode(X, tune="ssim")
+    with pytest.raises(ValueError, match="tune must be"):
+        encode(X, codec="jpeg", tune="vmaf")
 
 
 @pytest.mark.parametrize("colours", [1, 3])

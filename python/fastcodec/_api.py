@@ -24,6 +24,7 @@ Data: TypeAlias = "bytes | bytearray | memoryview"
 
 _NETWORKS = ("auto", "on", "off")
 _CONTAINERS = ("fcd", "jpeg")
+_TUNES = ("psnr", "ssim")
 _OUTPUTS = ("numpy", "torch", "pil")
 _MAX_THREADS = 256  # of the native core
 
@@ -83,6 +84,7 @@ def encode(
     networks: str = "auto",
     scale: int | str = "auto",
     subsampling: str = "auto",
+    tune: str = "psnr",
     container: str = "fcd",
     codec_options: dict[str, Any] | None = None,
     metadata: bool = True,
@@ -109,6 +111,7 @@ def encode(
         networks: "auto" keeps them where they help, "on" always, "off" never; range always has them.
         scale: 1, 2 or "auto": the size of the inner image, full or half.
         subsampling: chroma format of the inner codec: "4:2:0", "4:4:4" or "auto".
+        tune: "psnr" or "ssim" (Wang et al. 2004): what the choice among networks, sizes and chroma formats is by.
         container: "fcd", or "jpeg": a plain JPEG that every viewer opens, with the network's part inside.
         codec_options: more options of the inner codec; an unknown one is an error that lists the known.
         metadata: keep ICC profile, EXIF and XMP of a PIL image. Its EXIF orientation is always applied.
@@ -133,7 +136,7 @@ def encode(
     _require_backend(device)
     if not isinstance(metadata, bool):
         raise TypeError(f"metadata must be True or False, got {metadata!r}")
-    settings = _settings(codec, model, networks, scale, subsampling, container, codec_options, threads)
+    settings = _settings(codec, model, networks, scale, subsampling, tune, container, codec_options, threads)
     items, many = images.split(x)
     if many:
         targets = (quality, target_bytes, target_bpp, target_psnr)
@@ -177,11 +180,12 @@ def _target(targets: _Targets, pixels: int, default_quality: int) -> flow.Target
 
 
 def _settings(
-    codec: str | None, model: Any, networks: str, scale: int | str, subsampling: str, container_name: str,
-    codec_options: dict[str, Any] | None, threads: int | None,
+    codec: str | None, model: Any, networks: str, scale: int | str, subsampling: str, tune: str,
+    container_name: str, codec_options: dict[str, Any] | None, threads: int | None,
 ) -> flow.Settings:  # fmt: skip
     _choice("networks", networks, _NETWORKS)
     _choice("container", container_name, _CONTAINERS)
+    _choice("tune", tune, _TUNES)
     if not isinstance(scale, str):
         scale = _int("scale", scale)
     if scale not in ("auto", 1, 2):
@@ -199,6 +203,8 @@ def _settings(
         raise ValueError("container='jpeg' takes codec='jpeg' at scale 1 or 'auto'; use container='fcd'")
     if entry.kind == "range" and (networks == "off" or scale == 2):
         raise ValueError("codec range is made of networks and has one size; use networks='auto' and scale='auto'")
+    if entry.kind == "range" and tune != "psnr":
+        raise ValueError(f"codec range has nothing to choose from by {tune}; use tune='psnr', or codec='jpeg'")
     if not isinstance(codec_options, (Mapping, type(None))):
         raise TypeError(f"codec_options must be a dict, got {codec_options!r}")
     options = dict(codec_options or {})
@@ -206,6 +212,7 @@ def _settings(
     return flow.Settings(
         entry, _model(given, codec, networks), networks, None if isinstance(scale, str) else scale,
         subsampling, container_name, options, _threads(threads), _model(given, codec, networks, "rec2"),
+        tune,
     )  # fmt: skip
 
 

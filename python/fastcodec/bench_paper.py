@@ -32,6 +32,7 @@ import fastcodec
 from fastcodec import flow, machine, metrics, packed_model
 from fastcodec.codecs import Codec, Options, by_name
 from fastcodec.images import read
+from fastcodec.trim import jpeg_steps
 
 Json = dict[str, Any]
 Array = NDArray[Any]
@@ -128,14 +129,16 @@ def grey(path: Path) -> metrics.Image:
 # JPEG with the default tables --------------------------------------------------------------------
 
 
-def _jpeg(image: metrics.Image, quality: float, **options: Any) -> bytes:
+def _jpeg(image: metrics.Image, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(image[:, :, 0]).save(buffer, "JPEG", quality=quality, **options)
+    Image.fromarray(image[:, :, 0]).save(buffer, "JPEG", **options)
     return buffer.getvalue()
 
 
 def _encode_default(image: metrics.Image, quality: float, subsampling: str, options: Options) -> bytes:
-    return _jpeg(image, quality)
+    if options.get("tables") == "tuned":
+        return _jpeg(image, qtables=jpeg_steps(quality, tuned=True)[:1])
+    return _jpeg(image, quality=quality)
 
 
 def default_tables_codec() -> Codec:
@@ -240,12 +243,14 @@ def rows_for(protocol: str, models: Mapping[str, packed_model.PackedModel | None
     shipped = by_name("jpeg")
     inside = default_tables_codec() if protocol == "a" else shipped
 
-    def row(key: str, title: str, which: str, codec: Codec, networks: str) -> Row:
+    def row(key: str, title: str, which: str, codec: Codec, networks: str, tune: str = "psnr") -> Row:
         model = models[which]
         if model is None:
             return Row(key, title, None, f"no model of variant `{which}` for codec jpeg is installed")
         half = models["half"] if which == "fast" else None
-        return Row(key, f"{title}: {model.name}", flow.Settings(codec, model, networks, threads=threads, half=half))
+        return Row(
+            key, f"{title}: {model.name}", flow.Settings(codec, model, networks, threads=threads, half=half, tune=tune)
+        )
 
     rows = [
         Row("jpeg", "JPEG, default Huffman tables" if protocol == "a" else "JPEG, optimised Huffman tables"),
@@ -256,6 +261,7 @@ def rows_for(protocol: str, models: Mapping[str, packed_model.PackedModel | None
     if protocol == "a":
         rows.append(row("both_fast", "both, `fast` int8, default Huffman tables inside", "fast", inside, "auto"))
     rows.append(row("shipped", "both, `fast` int8, as shipped", "fast", shipped, "auto"))
+    rows.append(row("shipped_ssim", "both, `fast` int8, as shipped, tune='ssim'", "fast", shipped, "auto", "ssim"))
     rows.append(Row("container", "fastcodec without networks", flow.Settings(shipped, None, "off", threads=threads)))
     return rows
 
@@ -263,10 +269,10 @@ def rows_for(protocol: str, models: Mapping[str, packed_model.PackedModel | None
 def budget_file(image: metrics.Image, protocol: str, quality: int) -> tuple[bytes, str]:
     """The JPEG file whose size is the budget, and its setting in words."""
     if protocol == "a":
-        return _jpeg(image, quality), "default tables, sequential"
+        return _jpeg(image, quality=quality), "default tables, sequential"
     files = {
-        "optimised, sequential": _jpeg(image, quality, optimize=True),
-        "optimised, progressive": _jpeg(image, quality, optimize=True, progressive=True),
+        "optimised, sequential": _jpeg(image, quality=quality, optimize=True),
+        "optimised, progressive": _jpeg(image, quality=quality, optimize=True, progressive=True),
     }
     setting = min(files, key=lambda name: len(files[name]))
     return files[setting], setting

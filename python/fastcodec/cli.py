@@ -130,6 +130,7 @@ def encode(
     networks: Annotated[str, _choice("auto", "on", "off", help="auto: only where they help.")] = "auto",
     scale: Annotated[str, _choice("auto", "1", "2", help="Size of the coded image: full (1) or half (2).")] = "auto",
     subsampling: Annotated[str, _choice("auto", "4:2:0", "4:4:4", help="Chroma sub-sampling.")] = "auto",
+    tune: Annotated[str, _choice("psnr", "ssim", help="What the best of networks, sizes and chroma is by.")] = "psnr",
     container: Annotated[str, _choice("fcd", "jpeg", help="jpeg: a .jpg that every viewer opens.")] = "fcd",
     model: Annotated[str | None, typer.Option(help="Name of a packed model; see `fastcodec models`.")] = None,
     codec_option: Annotated[list[str] | None, typer.Option("--codec-option", metavar="KEY=VALUE")] = None,
@@ -157,6 +158,8 @@ def encode(
         terminal.need_codec(codec)
     if entry.kind == "range" and (networks == "off" or scale == "2"):
         fail(USAGE, "--codec range is made of networks and has one size; drop --networks off and --scale 2")
+    if entry.kind == "range" and tune != "psnr":
+        fail(USAGE, "--tune goes with a codec of which there are sizes to choose from, such as --codec jpeg")
     options = _codec_options(codec_option or [])
     try:
         entry.check_options(subsampling, options)
@@ -168,6 +171,7 @@ def encode(
         "networks": networks,
         "scale": "auto" if scale == "auto" else int(scale),
         "subsampling": subsampling,
+        "tune": tune,
         "container": container,
         "model": model,
         "codec_options": options,

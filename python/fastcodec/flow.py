@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import container
+from . import container, metrics
 from ._core import crc32c, get_num_threads
 from .codecs import ALPHA_CODECS, by_id
 from .container import Header, Limits, Networks, Stream
@@ -73,6 +73,7 @@ class Settings:
     options: Options = field(default_factory=dict)
     threads: int | None = None
     half: PackedModel | None = None
+    tune: str = "psnr"
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,13 @@ class _Coded:
 
 @dataclass(frozen=True)
 class _Trial:
-    """A measured candidate."""
+    """A measured candidate; `loss` is what the choice is by."""
 
     way: _Way
     quality: float
     error: int
     size: int
+    loss: float
 
 
 def squared_error(a: Image, b: Image) -> int:
@@ -264,7 +266,9 @@ class _Search:
         if way.rec is not None:
             size = (self.image.shape[0], self.image.shape[1])
             decoded = way.rec.run(decoded, way.rec.level_for(quality), size, threads=self.settings.threads)
-        return _Trial(way, quality, squared_error(self.image, decoded), len(self.pack(way, quality)))
+        error = squared_error(self.image, decoded)
+        loss = float(error) if self.settings.tune == "psnr" else -metrics.ssim(self.image, decoded)
+        return _Trial(way, quality, error, len(self.pack(way, quality)), loss)
 
     def payload_fits(self, way: _Way, budget: int, quality: float) -> bool:
         return len(self.encode(way, quality).payload) <= budget
@@ -297,7 +301,7 @@ class _Search:
         """Half size, though halving alone harms more than the best trial so far lost; or another chroma format, though
         sub-sampling is only a small part of what that lost."""
         if way.scale == 2 and best.way.scale == 1:
-            return self.harm_of(halving_error) > _HALVING_SHARE * best.error
+            return self.settings.tune == "psnr" and self.harm_of(halving_error) > _HALVING_SHARE * best.error
         return self.is_other_chroma(way) and self.harm_of(subsampling_error) < chroma_share * best.error
 
     def harm_of(self, step: Callable[[Image], int]) -> int:
@@ -309,7 +313,7 @@ class _Search:
     # ------------------------------------------------------------ the three targets
 
     def at_quality(self, ways: list[_Way], quality: int) -> _Trial:
-        """The smallest error with a payload of at most the bare codec's bytes at `quality`."""
+        """The smallest loss with a payload of at most the bare codec's bytes at `quality`."""
         budget = len(self.encode(_Way(1, self.settings.subsampling), quality).payload)
         trials: list[_Trial] = []
         for way in ways:
@@ -327,7 +331,7 @@ class _Search:
         return _best(trials)
 
     def at_bytes(self, ways: list[_Way], budget: int) -> _Trial:
-        """The smallest error in a stream of at most `budget` bytes."""
+        """The smallest loss in a stream of at most `budget` bytes."""
         trials: list[_Trial] = []
         for way in ways:
             if trials and self.is_hopeless(way, _best(trials), _CHROMA_SHARE_AT_BYTES):
@@ -378,7 +382,7 @@ class _Search:
 
 
 def _best(trials: list[_Trial]) -> _Trial:
-    return min(trials, key=lambda trial: (trial.error, trial.size))
+    return min(trials, key=lambda trial: (trial.loss, trial.size))
 
 
 def _same_files(a: _Way, b: _Way) -> bool:
