@@ -141,6 +141,16 @@ def good() -> dict[str, Callable[[], bytes]]:
                     ("grey", grey, {"target_psnr": 30}),
                 )
             },
+            **{
+                f"{codec}_adapted_{name}.fcd": lambda codec=codec, options=options, chroma=chroma: encode(
+                    rgb, codec=codec, quality=40, networks="off", subsampling=chroma, codec_options=options
+                )
+                for codec, name, chroma, options in (
+                    ("jpeg", "rgb", "4:2:0", {"colours": "adapted", "tables": "tuned"}),
+                    ("jpeg", "444", "4:4:4", {"colours": "adapted", "progressive": False}),
+                    ("jpeg2000", "rgb", "auto", {"colours": "adapted"}),
+                )
+            },
             "jpeg_untrimmed.fcd": lambda: untrimmed(rgb),
             "jpeg_one_pixel.fcd": lambda: encode(rgb[:1, :1], networks="off"),
             "jpeg_alpha.fcd": lambda: encode(rgba, quality=40, networks="off"),
@@ -204,6 +214,7 @@ def bad() -> dict[str, tuple[str, Callable[[], bytes]]]:
         "other_pixels.fcd": ("ChecksumError", lambda: _fcd(file)),
         # Before there were tuned tables, a FormatError.
         "jpeg_other_scans.fcd": ("ChecksumError", lambda: _fcd(b"\12" + bytes(200), trimmed=True)),
+        "jpeg_other_colours.fcd": ("FormatError", lambda: _fcd(b"\xff\xff" + bytes(8), trimmed=True)),
         "jpeg_other_quarter.fcd": ("FormatError", lambda: _fcd(b"\22" + bytes(200), trimmed=True)),
         "heic_other_parameters.fcd": ("FormatError", lambda: _fcd(b"\x0c" + bytes(200), codec=5, trimmed=True)),
         "no_payload.fcd": ("CodecError", lambda: _fcd()),

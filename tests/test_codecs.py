@@ -205,7 +205,7 @@ def test_options_reach_the_codec(codec: str, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
-        ({"speed": 3}, ValueError, "it takes: progressive, restart_marker_rows, smooth"),
+        ({"speed": 3}, ValueError, "it takes: colours, progressive, restart_marker_rows, smooth, tables"),
         ({"smooth": 101}, ValueError, "must be 0 to 100, got 101"),
         ({"smooth": "1"}, TypeError, "must be int, got str"),
         ({"smooth": True}, TypeError, "must be int, got bool"),

@@ -208,6 +208,8 @@ def _settings(
     if not isinstance(codec_options, (Mapping, type(None))):
         raise TypeError(f"codec_options must be a dict, got {codec_options!r}")
     options = dict(codec_options or {})
+    if container_name == "jpeg" and options.get("colours") == "adapted":
+        raise ValueError("container='jpeg' is for every viewer, which do not know colours='adapted'; drop that option")
     entry.check_options(subsampling, options)
     return flow.Settings(
         entry, _model(given, codec, networks), networks, None if isinstance(scale, str) else scale,

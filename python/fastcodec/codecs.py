@@ -17,20 +17,22 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from . import heads, trim
-from .errors import CodecError, Error
+from . import colours, heads, trim
+from .errors import CodecError, Error, FormatError
 
 Image = npt.NDArray[np.uint8]
 Shape = tuple[int, int, int]
 Options = Mapping[str, Any]
 
 _MAX_JPEG_SCANS = 100
+_ADAPTED = b"\xff\xff"  # begins what nine bytes of a matrix follow; no file and no trimmed payload begins so
+_PLANES_DB = 4.78  # what their length in 8 bits costs adapted planes
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Codec:
         trimmer: leaves out the predictable part of its files.
         either: name of a bool option that changes the bytes, but not the pixels; "" when there is none.
         quarters: the option and its value with which quality may be in quarters; () when there is none.
+        planes: the codec as it takes any three planes for colours, with the option colours="adapted"; None when there
+            is no such option.
         kind: "image": the payload is an 8-bit image. "range": our own codec, which range_codec.py codes from pixels to
             payload; it has no files of its own.
         default_quality: where the caller says neither quality nor target.
@@ -86,6 +90,7 @@ class Codec:
     trimmer: trim.Trimmer | None = None
     either: str = ""
     quarters: tuple[str, str] | tuple[()] = ()
+    planes: Codec | None = None
     kind: str = "image"
     default_quality: int = 75
 
@@ -122,7 +127,11 @@ class Codec:
         self.require()
         if subsampling == "auto":
             subsampling = self.subsamplings[0] if self.subsamplings else ""
-        options = options or {}
+        options = dict(options or {})
+        if options.pop("colours", "fixed") == "adapted" and self.planes and image.shape[2] == 3:
+            matrix = colours.adapted(image)
+            files = self.planes.encode_all(colours.to_planes(image, matrix), quality, subsampling, options)
+            return [_ADAPTED + matrix.tobytes() + file for file in files]
         choices = [options] if self.either in ("", *options) else [{**options, self.either: on} for on in (True, False)]
         try:
             return [self.encode_file(image, quality, subsampling, choice) for choice in choices]
@@ -138,6 +147,9 @@ class Codec:
             CodecError: the codec is missing, or the file is damaged or holds something else.
         """
         self.require()
+        head, rest = self._split(memoryview(file), shape)
+        if head and self.planes:
+            return colours.from_planes(self.planes.decode(bytes(rest), shape), colours.read(head[len(_ADAPTED) :]))
         if max(shape[:2]) > self.max_side:
             raise CodecError(f"{self.name} takes sides up to {self.max_side}, the stream says {_show(shape)}")
         try:
@@ -152,13 +164,27 @@ class Codec:
 
     def trim(self, file: bytes, shape: Shape, quality: float) -> bytes | None:
         """The file without its predictable part, or None."""
-        return self.trimmer.trim(file, shape, quality) if self.trimmer else None
+        head, rest = self._split(memoryview(file), shape)
+        trimmer = self.planes.trimmer if head and self.planes else self.trimmer
+        trimmed = trimmer.trim(bytes(rest), shape, quality) if trimmer else None
+        return None if trimmed is None else bytes(head) + trimmed
+
+    def _split(self, data: memoryview, shape: Shape) -> tuple[memoryview, memoryview]:
+        """What says how the planes of a file or a trimmed payload become colours, or nothing; and the rest."""
+        if self.planes is None or data[: len(_ADAPTED)] != _ADAPTED:
+            return data[:0], data
+        if shape[2] != 3 or len(data) < len(_ADAPTED) + 9:
+            raise FormatError(f"adapted colours in {len(data)} bytes for {shape[2]} channels, expected 3 channels")
+        return data[: len(_ADAPTED) + 9], data[len(_ADAPTED) + 9 :]
 
     def restore(self, payload: memoryview, shape: Shape, quality: int) -> bytes:
         """The file again; FormatError when this codec trims nothing or the payload is too short."""
         if self.trimmer is None:
             raise CodecError(f"the stream says its {self.name} payload is trimmed, which this codec never is")
-        return self.trimmer.restore(payload, shape, quality)
+        head, rest = self._split(payload, shape)
+        trimmer = self.planes.trimmer if head and self.planes else self.trimmer
+        assert trimmer is not None
+        return bytes(head) + trimmer.restore(rest, shape, quality)
 
     def require(self) -> None:
         """Raises CodecError when the codec cannot be used here."""
@@ -186,22 +212,27 @@ def _pillow_reason(feature: str) -> str:
     return f"this Pillow was built without {feature}; install a Pillow wheel from PyPI (11.3 or newer)"
 
 
-def _save(image: Image, plugin: str, **params: Any) -> bytes:
+def _save(image: Image, plugin: str, *, planes: str = "", **params: Any) -> bytes:
+    """The file; with `planes` the image's three are called that, so that the codec leaves them as they are."""
     from PIL import Image as pil
 
     pixels = pil.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    if planes:
+        pixels = pil.merge(planes, pixels.split())
     out = io.BytesIO()
     pixels.save(out, plugin, **params)
     return out.getvalue()
 
 
-def _load(file: bytes, plugin: str, shape: Shape) -> Image:
+def _load(file: bytes, plugin: str, shape: Shape, *, planes: str = "") -> Image:
     """Opens `file` with one Pillow plugin and decodes it when its size and mode are as expected."""
     module = importlib.import_module(f"PIL.{plugin}ImagePlugin")
     with getattr(module, f"{plugin}ImageFile")(io.BytesIO(file)) as opened:
         if opened.size != (shape[1], shape[0]):
             raise CodecError(f"the payload says {_show(opened.size[::-1])}, the header {_show(shape)}")
-        if opened.mode not in ("L", "RGB") or getattr(opened, "n_frames", 1) != 1:
+        if planes:
+            opened.draft(planes, opened.size)
+        if opened.mode not in ((planes,) if planes else ("L", "RGB")) or getattr(opened, "n_frames", 1) != 1:
             raise CodecError(f"the payload has mode {opened.mode}, expected one frame of L or RGB")
         opened.load()
         return _pick(np.asarray(opened), shape)
@@ -253,7 +284,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_rooms)
 
 
-def _encode_jpeg(image: Image, quality: float, subsampling: str, options: Options) -> bytes:
+def _encode_jpeg(image: Image, quality: float, subsampling: str, options: Options, *, planes: str = "") -> bytes:
     params = dict(options)
     if params.pop("tables", "annex-k") == "tuned":
         params["qtables"] = trim.jpeg_steps(quality, tuned=True)[: 1 if image.shape[2] == 1 else 2]
@@ -261,14 +292,14 @@ def _encode_jpeg(image: Image, quality: float, subsampling: str, options: Option
         params["quality"] = quality
     # The longest code of a coefficient has 27 bits; the buffer costs only what is written to it.
     with _room(min((1 << 31) - 1, 65536 + 4 * image.size)):
-        return _save(image, "JPEG", subsampling=subsampling, optimize=True, **params)
+        return _save(image, "JPEG", planes=planes, subsampling=subsampling, optimize=True, **params)
 
 
-def _decode_jpeg(file: bytes, shape: Shape) -> Image:
+def _decode_jpeg(file: bytes, shape: Shape, *, planes: str = "") -> Image:
     scans = file.count(b"\xff\xda")
     if scans > _MAX_JPEG_SCANS:
         raise CodecError(f"the payload has {scans} scans, expected at most {_MAX_JPEG_SCANS}")
-    return _load(file, "Jpeg", shape)
+    return _load(file, "Jpeg", shape, planes=planes)
 
 
 def _encode_webp(image: Image, quality: float, subsampling: str, options: Options) -> bytes:
@@ -297,11 +328,14 @@ def _decode_avif(file: bytes, shape: Shape) -> Image:
     return _load(file, "Avif", shape)
 
 
-def _encode_jpeg2000(image: Image, quality: float, subsampling: str, options: Options) -> bytes:
+def _encode_jpeg2000(
+    image: Image, quality: float, subsampling: str, options: Options, *, planes: bool = False
+) -> bytes:
     levels = min(6, min(image.shape[:2]).bit_length())
     file = _save(
-        image, "JPEG2000", no_jp2=True, irreversible=True, mct=int(image.shape[2] == 3), num_resolutions=levels,
-        quality_mode="dB", quality_layers=[22 + 0.28 * quality], **options,
+        image, "JPEG2000", no_jp2=True, irreversible=True, mct=int(image.shape[2] == 3 and not planes),
+        num_resolutions=levels, quality_mode="dB", quality_layers=[22 + 0.28 * quality + _PLANES_DB * planes],
+        **options,
     )  # fmt: skip
     comment = file.find(b"\xff\x64", 0, 256)
     if comment > 0:
@@ -416,6 +450,7 @@ ALPHA_CODECS = {
 # ---------------------------------------------------------------- the table
 
 _CHROMA = ("4:2:0", "4:4:4")
+_COLOURS = {"colours": Option(str, choices=("fixed", "adapted"))}
 
 CODECS: dict[str, Codec] = {
     codec.name: codec
@@ -424,13 +459,20 @@ CODECS: dict[str, Codec] = {
             "jpeg", 1, ".jpg", 65500, _encode_jpeg, _decode_jpeg, lambda: _pillow_reason("jpg"), _CHROMA,
             {
                 "smooth": Option(int, 0, 100), "restart_marker_rows": Option(int, 0, 1000), "progressive": Option(bool),
-                "tables": Option(str, choices=("annex-k", "tuned")),
+                "tables": Option(str, choices=("annex-k", "tuned")), **_COLOURS,
             },
-            trim.JPEG, either="progressive", quarters=("tables", "tuned"),
+            trim.JPEG, either="progressive", quarters=("tables", "tuned"), planes=Codec(
+                "jpeg", 1, ".jpg", 65500, partial(_encode_jpeg, planes="YCbCr"), partial(_decode_jpeg, planes="YCbCr"),
+                lambda: _pillow_reason("jpg"), _CHROMA, trimmer=trim.JPEG, either="progressive",
+            ),
         ),
         Codec(
             "jpeg2000", 2, ".j2k", 1 << 20, _encode_jpeg2000, _decode_jpeg2000, lambda: _pillow_reason("jpg_2000"),
-            (), {"progression": Option(str, choices=("LRCP", "RLCP", "RPCL", "PCRL", "CPRL"))}, trim.JPEG2000,
+            (), {"progression": Option(str, choices=("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")), **_COLOURS},
+            trim.JPEG2000, planes=Codec(
+                "jpeg2000", 2, ".j2k", 1 << 20, partial(_encode_jpeg2000, planes=True), _decode_jpeg2000,
+                lambda: _pillow_reason("jpg_2000"), trimmer=trim.JPEG2000_PLANES,
+            ),
         ),
         Codec(
             "webp", 3, ".webp", 16383, _encode_webp, _decode_webp, lambda: _pillow_reason("webp"), ("4:2:0",),

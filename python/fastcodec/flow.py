@@ -224,7 +224,10 @@ class _Search:
         return self.compact[key]
 
     def options(self, way: _Way) -> Options:
-        return {**way.options, **self.settings.options}
+        options = {**way.options, **self.settings.options}
+        if self.settings.container == "jpeg":  # which other viewers open
+            options.pop("colours", None)
+        return options
 
     def encode(self, way: _Way, quality: float) -> _Coded:
         options = self.options(way)

@@ -43,7 +43,7 @@ def remembering(codec: Codec) -> Codec:
             kept[key] = codec.encode_file(image, quality, subsampling, options)
         return kept[key]
 
-    return dataclasses.replace(codec, encode_file=encode_file)
+    return dataclasses.replace(codec, encode_file=encode_file, planes=codec.planes and remembering(codec.planes))
 
 
 def points(

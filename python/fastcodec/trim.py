@@ -17,6 +17,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from .container import Reader, varint
 from .errors import FormatError
@@ -386,20 +387,20 @@ def jpeg2000_start(shape: Shape) -> bytes:
     return b"\xff\x4f\xff\x51" + struct.pack(">H", len(siz) + 2) + siz
 
 
-def _jpeg2000_head(shape: Shape) -> bytes:
-    cod = bytes.fromhex("ff52000c00000001") + bytes((shape[2] == 3, 5, 4, 4, 0, 0))
+def _jpeg2000_head(shape: Shape, planes: bool) -> bytes:
+    cod = bytes.fromhex("ff52000c00000001") + bytes((shape[2] == 3 and not planes, 5, 4, 4, 0, 0))
     return jpeg2000_start(shape) + cod + _QCD
 
 
-def _trim_jpeg2000(file: bytes, shape: Shape, quality: float) -> bytes | None:
-    return file[len(_jpeg2000_head(shape)) + 14 : -2]
+def _trim_jpeg2000(file: bytes, shape: Shape, quality: float, *, planes: bool = False) -> bytes | None:
+    return file[len(_jpeg2000_head(shape, planes)) + 14 : -2]
 
 
-def _restore_jpeg2000(payload: memoryview, shape: Shape, quality: int) -> bytes:
+def _restore_jpeg2000(payload: memoryview, shape: Shape, quality: int, *, planes: bool = False) -> bytes:
     if len(payload) > 0xFFFFFF00:
         raise FormatError(f"trimmed JPEG 2000 has {len(payload)} bytes, expected less than 2^32")
     sot = struct.pack(">HHHIBB", 0xFF90, 10, 0, len(payload) + 14, 0, 1)
-    return b"".join((_jpeg2000_head(shape), sot, b"\xff\x93", payload, b"\xff\xd9"))
+    return b"".join((_jpeg2000_head(shape, planes), sot, b"\xff\x93", payload, b"\xff\xd9"))
 
 
 # ----------------------------------------------------------------
@@ -427,6 +428,7 @@ WEBP = Trimmer(_trim_webp, _restore_webp)
 AVIF = Trimmer(_trim_avif, _restore_avif)
 HEIC = Trimmer(_trim_heic, _restore_heic)
 JPEG2000 = Trimmer(_trim_jpeg2000, _restore_jpeg2000)
+JPEG2000_PLANES = Trimmer(partial(_trim_jpeg2000, planes=True), partial(_restore_jpeg2000, planes=True))
 
 
 def _field(payload: memoryview, n: int) -> memoryview:
