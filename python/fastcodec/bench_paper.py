@@ -262,7 +262,11 @@ def rows_for(protocol: str, models: Mapping[str, packed_model.PackedModel | None
         rows.append(row("both_fast", "both, `fast` int8, default Huffman tables inside", "fast", inside, "auto"))
     rows.append(row("shipped", "both, `fast` int8, as shipped", "fast", shipped, "auto"))
     rows.append(row("shipped_ssim", "both, `fast` int8, as shipped, tune='ssim'", "fast", shipped, "auto", "ssim"))
-    rows.append(Row("container", "fastcodec without networks", flow.Settings(shipped, None, "off", threads=threads)))
+    for key, title, options in (
+        ("tuned", "fastcodec without networks, tuned tables", {"tables": "tuned"}),
+        ("container", "fastcodec without networks", {}),
+    ):
+        rows.append(Row(key, title, flow.Settings(shipped, None, "off", options=options, threads=threads)))
     return rows
 
 

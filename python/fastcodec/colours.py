@@ -16,7 +16,7 @@ import numpy.typing as npt
 UNIT = 64  # of the matrix's elements
 _LENGTH = 111  # of a column, such that planes of every image fit 8 bits: 128 sqrt(3) * UNIT / _LENGTH < 128
 _ROWS_AT_ONCE = 64
-_SAMPLES = 1 << 22  # values of an image that are looked at, in strips
+_SAMPLES = 1 << 19  # values of an image that are looked at, in strips
 
 Pixels = npt.NDArray[np.uint8]
 Matrix = npt.NDArray[np.int8]
