@@ -87,6 +87,41 @@ def test_depthwise(backend: str, dtype: str, stride: int, channels: int) -> None
     check(b, y, cases.image(11, 23), backend, f"depthwise {channels}/{stride} -> {dtype}")
 
 
+@pytest.mark.parametrize("height", [1, 2, 3, 4, 5, 8, 11])
+@pytest.mark.parametrize("channels", [1, 16, 17, 33, 48, 64, 80, 130])
+def test_depthwise_of_bytes(backend: str, channels: int, height: int) -> None:
+    """From u8 to u8 with nothing to add: every number of rows of a call, every period of the channels in a vector."""
+    b = cases.ProgramBuilder(3, (10, 20), seed=channels)
+    y = b.depthwise(b.conv("image", channels, kernel=1), extreme=channels == 33)
+    check(b, y, cases.image(height, 23, seed=height), backend, f"depthwise {channels}, height {height}")
+
+
+def long_chain(b: cases.ProgramBuilder, x: str, dtype: str) -> str:
+    x = b.conv(x, 48, kernel=1)
+    y = b.conv(b.conv(b.depthwise(x), 48, kernel=1, dtype=dtype), 33, kernel=1)
+    return b.conv(b.conv(y, 65, kernel=1), 48, kernel=1, dtype=dtype, add=x)
+
+
+def chain_at_half_size(b: cases.ProgramBuilder, x: str, dtype: str) -> str:
+    y = b.conv(b.conv(x, 16, stride=2, dtype=dtype), 20, kernel=1)
+    return b.conv(b.conv(y, 20, kernel=1, stride=2), 9, kernel=1, dtype=dtype)
+
+
+def no_chain(b: cases.ProgramBuilder, x: str, dtype: str) -> str:
+    x = b.conv(x, 20, kernel=1, dtype=dtype)
+    return b.conv(x, 20, kernel=1, dtype=dtype, add=x)  # added to what is made of it
+
+
+@pytest.mark.parametrize("make", [long_chain, chain_at_half_size, no_chain])
+@pytest.mark.parametrize("dtype", ["u8", "i8", "i16"])
+@pytest.mark.parametrize("width", [1, 15, 95, 96, 97, 111, 112, 192, 193, 250])
+def test_chains(backend: str, width: int, dtype: str, make: Any) -> None:
+    """Values that a 1x1 convolution alone reads, around the chunks of 96 columns."""
+    b = cases.ProgramBuilder(3, (10, 20), seed=width)
+    y = as_u8(b, make(b, "image", dtype))
+    check(b, y, cases.image(9, width, 3, seed=width), backend, f"{make.__name__} of {dtype}, width {width}")
+
+
 @pytest.mark.parametrize("dtype", ["u8", "i8", "i16"])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", [1, 4, 7, 16, 17, 33, 48, 130])

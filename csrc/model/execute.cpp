@@ -7,6 +7,9 @@
 // height of the image. Values far smaller than the result run ahead, so that a convolution makes kMaxRows rows at a time
 // for them too. A dry run of the same schedule says how many rows each ring needs.
 //
+// A passing value, which one 1x1 convolution alone reads, has no ring: that convolution makes it with its own rows, a chunk
+// of columns at a time, and so it never leaves the L1 cache. Several in a row make a chain.
+//
 // A task is a band of rows of one column strip of the region; strips are as wide as the cache allows, bands are one for
 // each thread. At the cuts the tasks compute the rows and columns that they share each for itself, from true neighbours, so
 // the result does not depend on where the cuts lie.
@@ -26,6 +29,8 @@ constexpr int kStepRows = 2 * kMaxRows;            // of the result: kMaxRows at
 constexpr size_t kStripBytes = size_t{3} << 19;    // rings of a strip: about the share of the L2 cache that is free
 constexpr int kMinStripCols = 256;                 // narrower strips would mostly compute their overlap
 constexpr double kMinBandMacs = 1e7;               // less is not worth a thread
+constexpr int kChainCols = 96;                     // of a chain's chunk
+constexpr size_t kChainPixels = kChainCols + kPadPixels + kSlackPixels;  // of a row of a passing value
 
 struct Rect {
   Range rows;
@@ -110,11 +115,13 @@ void stream_rows(const Program& program, const std::vector<Size>& sizes, Range o
       need[level] = needed_ranges(program, sizes, {y, ends[level]}, false);
     }
     for (size_t i = 0; i < ops.size(); ++i) {
+      if (ops[i].passing) continue;
       const int end = need[levels[i]][i].hi;
       while (done[i] < end) {
         const int n = std::min(end - done[i], kMaxRows);
         produce(static_cast<int>(i), done[i], n, done);
         done[i] += n;
+        for (int k = ops[i].in[0]; k >= 0 && ops[k].passing; k = ops[k].in[0]) done[k] = done[i];
       }
     }
   }
@@ -136,6 +143,15 @@ void count_ring_rows(const Program& program, const std::vector<Size>& sizes, Ran
     }
     (*ring_rows)[i] = std::max((*ring_rows)[i], first + n - oldest);
   });
+}
+
+// Of the widest passing value; 0 without any.
+size_t passing_row_bytes(const Program& program) {
+  size_t bytes = 0;
+  for (const Op& op : program.ops()) {
+    if (op.passing) bytes = std::max(bytes, (kChainPixels * op.pixel_bytes() + kSlackBytes + 63) / 64 * 64);
+  }
+  return bytes;
 }
 
 std::vector<Ring> lay_out_rings(const Program& program, const std::vector<Size>& sizes, Range cols,
@@ -160,7 +176,7 @@ std::vector<Ring> lay_out_rings(const Program& program, const std::vector<Size>&
       scratch = std::max(scratch, program.kernels().bicubic_scratch_bytes(op.pixel, n_cols));
     }
   }
-  *total_bytes = offset + scratch;
+  *total_bytes = offset + 2 * kMaxRows * passing_row_bytes(program) + scratch;
   return rings;
 }
 
@@ -221,7 +237,9 @@ class Task {
       : program_(program), args_(args), sizes_(plan.sizes), out_(out), work_(work) {
     size_t bytes = 0;
     rings_ = lay_out_rings(program, sizes_, out.cols, plan.ring_rows, &bytes);
-    scratch_ = work + rings_.back().offset + rings_.back().row_bytes * rings_.back().n_rows;
+    passing_row_bytes_ = passing_row_bytes(program);
+    passing_ = work + rings_.back().offset + rings_.back().row_bytes * rings_.back().n_rows;
+    scratch_ = passing_ + 2 * kMaxRows * passing_row_bytes_;
   }
 
   void run() {
@@ -254,7 +272,7 @@ class Task {
 
   void produce(int i, int first, int n) {
     const Op& op = program_.ops()[i];
-    if (op.kind == OpKind::kConv) return convolve(i, op, first, n);
+    if (op.kind == OpKind::kConv) return convolve_chain(i, first, n);
     for (int y = first; y < first + n; ++y) {
       if (op.kind == OpKind::kInput) load_row(i, y);
       else if (op.kind == OpKind::kStore) store_row(op, y);
@@ -281,26 +299,46 @@ class Task {
     }
   }
 
-  void convolve(int i, const Op& op, int first, int n) {
+  // The convolution with the chain of passing values before it.
+  void convolve_chain(int i, int first, int n) {
+    std::vector<int> chain{i};
+    while (program_.ops()[program_.ops()[chain.back()].in[0]].passing) chain.push_back(program_.ops()[chain.back()].in[0]);
+    std::reverse(chain.begin(), chain.end());
+    const Range all = rings_[i].cols;
+    const int chunk = chain.size() > 1 ? kChainCols : all.hi - all.lo;
+    for (int x = all.lo; x < all.hi; x += chunk) {
+      for (size_t link = 0; link < chain.size(); ++link) {
+        convolve(chain[link], {first, first + n}, {x, std::min(x + chunk, all.hi)}, link);
+      }
+    }
+  }
+
+  // Row k of what a link of a chain passes on; two buffers take turns.
+  uint8_t* passing_row(size_t link, int k) const { return passing_ + (link % 2 * kMaxRows + k) * passing_row_bytes_; }
+
+  void convolve(int i, Range rows, Range cols, size_t link) {
+    const Op& op = program_.ops()[i];
     const ConvShape& shape = op.conv;
-    const int x = rings_[i].cols.lo, input = op.in[0];
+    const int input = op.in[0], n = rows.hi - rows.lo;
     const uint8_t* in[(kMaxRows - 1) * 2 + 3];
     void* out[kMaxRows];
     const void* add[kMaxRows];
     for (int k = 0; k < (n - 1) * shape.stride + shape.kernel; ++k) {
-      in[k] = at(input, first * shape.stride - shape.kernel / 2 + k, x * shape.stride - shape.kernel / 2);
+      in[k] = program_.ops()[input].passing ? passing_row(link - 1, k)
+                                            : at(input, rows.lo * shape.stride - shape.kernel / 2 + k,
+                                                 cols.lo * shape.stride - shape.kernel / 2);
     }
     for (int k = 0; k < n; ++k) {
-      out[k] = at(i, first + k, x);
-      if (op.in[1] >= 0) add[k] = at(op.in[1], first + k, x);
+      out[k] = op.passing ? passing_row(link, k) : at(i, rows.lo + k, cols.lo);
+      if (op.in[1] >= 0) add[k] = at(op.in[1], rows.lo + k, cols.lo);
     }
     const Op* added = op.in[1] >= 0 ? &program_.ops()[op.in[1]] : nullptr;
     program_.kernels().conv({shape, op.packed.get(), level_row(op.bias), level_row(op.mult), in, out, op.type, op.pixel,
                              added ? add : nullptr, added ? added->type : Dtype::kU8, added ? added->pixel : 0, n,
-                             rings_[i].cols.hi - x, scratch_});
+                             cols.hi - cols.lo, scratch_});
   }
 
-  const int32_t* level_row(const std::vector<std::vector<int32_t>>& table) const {
+  const int32_t* level_row(const std::vector<TableRow>& table) const {
     return table[table.size() == 1 ? 0 : args_.level].data();
   }
 
@@ -347,6 +385,8 @@ class Task {
   const std::vector<Size>& sizes_;
   Rect out_;
   uint8_t* work_;
+  size_t passing_row_bytes_;
+  uint8_t* passing_;
   uint8_t* scratch_;
   std::vector<Ring> rings_;
 };

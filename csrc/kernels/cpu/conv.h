@@ -31,6 +31,8 @@ void conv_sparse(const ConvArgs& args);
 bool conv_depthwise_fits(const ConvShape& shape);
 size_t conv_depthwise_packed_bytes(const ConvShape& shape);
 void conv_depthwise_pack(const ConvShape& shape, const int8_t* weight, uint8_t* packed);
+int conv_depthwise_table_length(const ConvShape& shape);  // entries behind those of the channels
+void conv_depthwise_table(const ConvShape& shape, int32_t* table);
 void conv_depthwise(const ConvArgs& args, const uint8_t* packed);
 
 // Convolution by tile products, where the instruction set has tiles; it needs no scratch.

@@ -67,6 +67,24 @@ inline void store_i8(int8_t* p, V a) {
 }
 inline void store_i16(int16_t* p, V a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), pack_i16(a)); }
 
+// For conv_depthwise.cpp, see simd_avx512.h.
+#define FASTCODEC_SIMD_BYTES 1
+constexpr int kMaxPairs = 1;
+inline V once(V a) {
+  asm("" : "+x"(a));
+  return a;
+}
+inline V load_bytes(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline void store_bytes(uint8_t* p, V a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
+inline V zip8_low(V a, V b) { return _mm256_unpacklo_epi8(a, b); }
+inline V zip8_high(V a, V b) { return _mm256_unpackhi_epi8(a, b); }
+inline V narrow_u8(V a, V b, V c, V d) { return _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d)); }
+inline V odd_lanes(V a) { return _mm256_srli_epi64(a, 32); }
+inline V mul_shift_32(V a, V mult, V mult_odd) {
+  const __m256i even = _mm256_srli_epi64(_mm256_mul_epi32(a, mult), 32), odd = _mm256_mul_epi32(odd_lanes(a), mult_odd);
+  return _mm256_blend_epi32(even, odd, 0xAA);
+}
+
 // What conv_winograd.cpp needs beside: 16 values of 16 bits, and some arithmetic on V; all modulo 2^16 and 2^32.
 #define FASTCODEC_SIMD_WINOGRAD 1
 using V16 = __m256i;

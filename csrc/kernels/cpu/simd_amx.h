@@ -41,12 +41,6 @@ inline void tile_dot() {
   else asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sum), "i"(x), "i"(w));
 }
 
-inline V load_once(const int32_t* p) {
-  V v = load(p);
-  asm("" : "+v"(v));
-  return v;
-}
-
 // Four vectors as 64 bytes, clamped to u8, in order.
 inline __m512i pack_u8(V a, V b, V c, V d) {
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);

@@ -103,12 +103,24 @@ template <int n> inline V shift_right(V a) { return _mm512_srai_epi32(a, n); }
 
 // For depthwise convolutions of bytes: vectors of bytes, all in pieces of 16.
 #define FASTCODEC_SIMD_BYTES 1
+constexpr int kMaxPairs = 2;  // of rows whose sums fit the registers
+// Of a load that serves several instructions: the compiler would make it part of each.
+inline V once(V a) {
+  asm("" : "+v"(a));
+  return a;
+}
 inline V load_bytes(const uint8_t* p) { return _mm512_loadu_si512(p); }
 inline void store_bytes(uint8_t* p, V a) { _mm512_storeu_si512(p, a); }
 inline V zip8_low(V a, V b) { return _mm512_unpacklo_epi8(a, b); }
 inline V zip8_high(V a, V b) { return _mm512_unpackhi_epi8(a, b); }
-inline V zip16_low(V a, V b) { return _mm512_unpacklo_epi16(a, b); }
-inline V zip16_high(V a, V b) { return _mm512_unpackhi_epi16(a, b); }
+// Lanes of four bytes, from zipped bytes of two rows and of the next two.
+struct Fours {
+  V v;
+};
+inline Fours low_fours(V upper, V lower) { return {_mm512_unpacklo_epi16(upper, lower)}; }
+inline Fours high_fours(V upper, V lower) { return {_mm512_unpackhi_epi16(upper, lower)}; }
+inline Fours load_fours(const Weight* w) { return {once(load_weights(w))}; }
+inline V dot4(V a, Fours x, Fours w) { return dot(a, x.v, w.v); }
 // Piece by piece the four int32 of a, b, c, d, clamped to u8.
 inline V narrow_u8(V a, V b, V c, V d) { return _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)); }
 
