@@ -12,7 +12,9 @@ namespace {
 constexpr int kStepRows = 2 * kMaxRows;            // of the result: kMaxRows at half the resolution
 constexpr double kMaxLeadRows = 256;
 constexpr size_t kStripBytes = size_t{3} << 19;    // rings of a strip: about the share of the L2 cache that is free
-constexpr int kMinStripCols = 256;                 // narrower strips would mostly compute their overlap
+constexpr int kMinStripCols = 256;                 // narrower strips would mostly compute their overlap;
+constexpr int kMinStripHalos = 32;                 // those of fewer halos too, up to
+constexpr int kWideStripCols = 768;                // so many columns
 constexpr double kMinBandMacs = 1e7;               // less is not worth a thread
 constexpr size_t kChainPixels = kChainCols + kPadPixels + kSlackPixels;  // of a row of a passing value
 
@@ -266,7 +268,8 @@ RowPlan make_row_plan(const Program& program, const RunArgs& args) {
   size_t bytes = 0;
   lay_out_rings(program, plan.sizes, cols, plan.ring_rows, &bytes);
   const std::vector<int> levels = all_levels(program);
-  const int min_cols = kMinStripCols << std::max(*std::max_element(levels.begin(), levels.end()) - 1, 0);
+  const int wide = std::min(kMinStripHalos * lead_rows(program), kWideStripCols);
+  const int min_cols = std::max(kMinStripCols << std::max(*std::max_element(levels.begin(), levels.end()) - 1, 0), wide);
   const int n_strips =
       static_cast<int>(std::min<size_t>((bytes + kStripBytes - 1) / kStripBytes, std::max(args.n_cols / min_cols, 1)));
   plan.strips = cut(cols, std::max(n_strips, 1), 16);
