@@ -126,7 +126,7 @@ def test_chains(backend: str, width: int, dtype: str, make: Any) -> None:
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", [1, 4, 7, 16, 17, 33, 48, 130])
 def test_conv_zero_blocks(backend: str, dtype: str, stride: int, channels: int) -> None:
-    """1x1 with zero blocks of 16 outputs x 4 inputs, which each backend skips: some, none or all in a row."""
+    """1x1 with zero blocks of 8 outputs x 4 inputs, which each backend skips: some, none or all in a row."""
     b = cases.ProgramBuilder(3, (10, 20), seed=channels)
     other = CHANNELS[(5 * channels) % len(CHANNELS)]
     x = b.conv("image", channels, kernel=1, dtype="i8" if channels % 2 else "u8")
@@ -134,10 +134,10 @@ def test_conv_zero_blocks(backend: str, dtype: str, stride: int, channels: int) 
     weight = f"{len(b.ops)}.w"
     y = b.conv(x, other, kernel=1, stride=stride, dtype=dtype, add=added, extreme=channels == 33)
     rng = np.random.default_rng(channels)
-    for first in range(0, other, 16):
+    for first in range(0, other, 8):
         share = rng.choice([0.0, 0.6, 1.0], p=[0.2, 0.6, 0.2])
         for group in range(0, channels, 4):
-            b.tensors[weight][first : first + 16, ..., group : group + 4] *= np.int8(rng.random() >= share)
+            b.tensors[weight][first : first + 8, ..., group : group + 4] *= np.int8(rng.random() >= share)
     label = f"zero blocks {channels} -> {other}/{stride} {dtype}"
     check(b, as_u8(b, y), cases.image(5, 101, 3, seed=channels), backend, label)
 

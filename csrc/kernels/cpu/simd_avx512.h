@@ -130,5 +130,40 @@ inline V mul_shift_32(V a, V mult, V mult_odd) {
   return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
 }
 
+// For conv_sparse_pixels.cpp: 16 bytes of four places in one vector, each `pitch` from the one before.
+#define FASTCODEC_SIMD_TRANSPOSE 1
+inline V load_pieces(const uint8_t* p, ptrdiff_t pitch) {
+  auto piece = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * pitch)); };
+  const V low = _mm512_inserti32x4(_mm512_castsi128_si512(piece(0)), piece(1), 1);
+  return _mm512_inserti32x4(_mm512_inserti32x4(low, piece(2), 2), piece(3), 3);
+}
+// 64 bytes in pieces, the next one `pitch` further.
+template <int pieces>
+inline void store_pieces(uint8_t* p, ptrdiff_t pitch, V v) {
+  if (pieces == 2) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_castsi512_si256(v));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + pitch), _mm512_extracti64x4_epi64(v, 1));
+  } else {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_castsi512_si128(v));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + pitch), _mm512_extracti32x4_epi32(v, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 2 * pitch), _mm512_extracti32x4_epi32(v, 2));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 3 * pitch), _mm512_extracti32x4_epi32(v, 3));
+  }
+}
+inline V flip_signs(V a) { return _mm512_xor_si512(a, _mm512_set1_epi8(static_cast<char>(0x80))); }
+// In each piece: int32 i of vector j becomes int32 j of vector i.
+inline void transpose4(V (&v)[4]) {
+  const V a = _mm512_unpacklo_epi32(v[0], v[1]), b = _mm512_unpackhi_epi32(v[0], v[1]);
+  const V c = _mm512_unpacklo_epi32(v[2], v[3]), d = _mm512_unpackhi_epi32(v[2], v[3]);
+  v[0] = _mm512_unpacklo_epi64(a, c);
+  v[1] = _mm512_unpackhi_epi64(a, c);
+  v[2] = _mm512_unpacklo_epi64(b, d);
+  v[3] = _mm512_unpackhi_epi64(b, d);
+}
+// In each piece: byte i of int32 j becomes byte j of int32 i.
+inline V transpose_bytes(V a) {
+  return _mm512_shuffle_epi8(a, _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)));
+}
+
 }  // namespace
 }  // namespace fastcodec::FASTCODEC_ISA
