@@ -20,6 +20,7 @@ constexpr int kChunkPixels = kVectors * kLanes;
 constexpr int kMaxPercent = 70;  // of the blocks; with more of them the dense convolution is as fast
 constexpr int kPiece = 16;       // channels that are transposed together
 
+static_assert(kVectors == 3, "as row_of_blocks has it");
 static_assert(kGroup == kInputs && kActIsU8, "a lane holds the inputs of a block");
 
 int n_rows_of_blocks(const ConvShape& s) { return round_up(s.out_channels, kOutputs) / kOutputs; }
@@ -43,26 +44,38 @@ size_t lists_bytes(const ConvShape& s) {
 }
 
 // Four channels of n pixels a vector: acts[group][kChunkPixels][kInputs].
-void transpose_in(const uint8_t* in, ptrdiff_t step, bool is_signed, int n_channels, int n, uint8_t* acts) {
-  for (int c = 0; c < n_channels; c += kPiece) {
-    for (int x = 0; x < n; x += kLanes) {
+__attribute__((noinline)) void transpose_in(const uint8_t* in, ptrdiff_t step, V flip, int n_channels, int n, uint8_t* acts) {
+  for (int c = 0; c < n_channels; c += kPiece, acts += 4 * kChunkPixels * kInputs) {
+    const uint8_t* from = in + c;
+    for (int x = 0; x < n; x += kLanes, from += kLanes * step) {
       V v[4];
-      for (int i = 0; i < 4; ++i) v[i] = load_pieces(in + (x + i) * step + c, 4 * step);
+      for (int i = 0; i < 4; ++i) v[i] = load_pieces(from + i * step, 4 * step);
       transpose4(v);
-      for (int i = 0; i < 4; ++i) {
-        store_bytes(acts + ((c / kInputs + i) * kChunkPixels + x) * kInputs, is_signed ? flip_signs(v[i]) : v[i]);
-      }
+      for (int i = 0; i < 4; ++i) store_bytes(acts + (i * kChunkPixels + x) * kInputs, exclusive_or(v[i], flip));
     }
   }
 }
 
-// The sums of P vectors of pixels for the kOutputs outputs of a row of n blocks, n > 0: sums[output][kChunkPixels]. With
-// once() after each product, because else the compiler keeps each sum twice, in a register and in memory.
-template <int P>
-inline void sum_blocks(const uint8_t* acts, const int32_t* group, int n, const int8_t* w, const int32_t* bias, int32_t* sums) {
+// And back: 16 channels of n pixels.
+__attribute__((noinline)) void transpose_out(const uint8_t* bytes, int n, uint8_t* out, ptrdiff_t step) {
+  for (int x = 0; x < n; x += kLanes, out += kLanes * step) {
+    V v[4];
+    for (int i = 0; i < 4; ++i) v[i] = load_bytes(bytes + (i * kChunkPixels + x) * 4);
+    transpose4(v);
+    for (int i = 0; i < 4; ++i) store_pieces<4>(out + i * step, 4 * step, v[i]);
+  }
+}
+
+// The results of P vectors of pixels for the kOutputs outputs of a row of n blocks, n > 0: as bytes, transposed as acts are,
+// or just the sums[output][kChunkPixels]. With once() after each product, because else the compiler keeps each sum twice,
+// in a register and in memory.
+template <int P, bool kBytes>
+inline void row_of_blocks(const uint8_t* acts, const int32_t* group, int n, const int8_t* w, const int32_t* bias,
+                          const int32_t* mult, uint8_t* bytes, int32_t* sums) {
   V acc[kOutputs][P];
   for (auto& output : acc) {
-    for (V& v : output) v = zero();
+    const V start = broadcast_lane(*bias++);
+    for (V& v : output) v = start;
   }
   do {
     const uint8_t* in = acts + *group++ * kChunkPixels * kInputs;
@@ -74,30 +87,30 @@ inline void sum_blocks(const uint8_t* acts, const int32_t* group, int n, const i
     }
     w += kOutputs * kInputs;
   } while (--n);
-  for (auto& output : acc) {
-    const V start = broadcast_lane(*bias++);
-    for (V& v : output) {
-      store(sums, add(v, start));
-      sums += kLanes;
+  if (!kBytes) {
+    for (int o = 0; o < kOutputs; ++o) {
+      for (int p = 0; p < P; ++p) store(sums + o * kChunkPixels + p * kLanes, acc[o][p]);
     }
-    sums += kChunkPixels - P * kLanes;
+    return;
+  }
+  for (auto& output : acc) {
+    const V m = broadcast_lane(*mult++);
+    for (V& v : output) v = mul_shift_32(v, m, m);
+  }
+  for (int o = 0; o < kOutputs; o += 4, bytes += 4 * kChunkPixels) {
+    for (int p = 0; p < P; ++p) {
+      const V quad = narrow_u8(acc[o][p], acc[o + 1][p], acc[o + 2][p], acc[o + 3][p]);
+      store_bytes(bytes + p * kLanes * 4, transpose_bytes(quad));
+    }
   }
 }
 
-// u8 results of kLanes pixels from x on and of 16 channels from c on.
-inline void finish_bytes(const ConvArgs& a, const int32_t* sums, int y, ptrdiff_t x, int c) {
-  V quads[4];  // four channels of all pixels
-  for (int q = 0; q < 4; ++q) {
-    V v[4];
-    for (int i = 0; i < 4; ++i) {
-      const V mult = broadcast_lane(a.mult[c + q * 4 + i]);
-      v[i] = mul_shift_32(load(sums + (q * 4 + i) * kChunkPixels), mult, mult);
-    }
-    quads[q] = transpose_bytes(narrow_u8(v[0], v[1], v[2], v[3]));
-  }
-  transpose4(quads);
-  uint8_t* out = static_cast<uint8_t*>(a.out[y]) + x * a.out_pixel + c;
-  for (int i = 0; i < 4; ++i) store_pieces<4>(out + i * a.out_pixel, 4 * a.out_pixel, quads[i]);
+template <bool kBytes>
+void row_of_blocks(int n_vectors, const uint8_t* acts, const int32_t* group, int n, const int8_t* w, const int32_t* bias,
+                   const int32_t* mult, uint8_t* bytes, int32_t* sums) {
+  if (n_vectors == 3) row_of_blocks<3, kBytes>(acts, group, n, w, bias, mult, bytes, sums);
+  else if (n_vectors == 2) row_of_blocks<2, kBytes>(acts, group, n, w, bias, mult, bytes, sums);
+  else row_of_blocks<1, kBytes>(acts, group, n, w, bias, mult, bytes, sums);
 }
 
 inline void finish_any(const ConvArgs& a, const int32_t* sums, int y, ptrdiff_t x, int c) {
@@ -162,26 +175,26 @@ void conv_sparse_pixels(const ConvArgs& a) {
   const int32_t* group = first + n_rows_of_blocks(s) + 1;
   const auto* weights = reinterpret_cast<const int8_t*>(a.packed + lists_bytes(s));
   uint8_t* acts = a.scratch;
-  auto* sums = reinterpret_cast<int32_t*>(acts + round_up(s.in_channels, kPiece) * kChunkPixels);
+  uint8_t* bytes = acts + round_up(s.in_channels, kPiece) * kChunkPixels;
+  auto* sums = reinterpret_cast<int32_t*>(bytes);  // of one kind or the other
+  const bool plain = is_plain(a);
+  const V flip = broadcast_lane(s.in_signed ? static_cast<int32_t>(0x80808080u) : 0);
   for (int y = 0; y < a.n_rows; ++y) {
     for (int x = 0; x < a.n_cols; x += kChunkPixels) {
       const int n = a.n_cols - x < kChunkPixels ? a.n_cols - x : kChunkPixels;
-      transpose_in(a.in[y * s.stride] + x * step, step, s.in_signed, s.in_channels, n, acts);
+      transpose_in(a.in[y * s.stride] + x * step, step, flip, s.in_channels, n, acts);
       for (int row = 0; row < n_rows_of_blocks(s); ++row) {
         const int32_t* groups = group + first[row];
         const int n_blocks = first[row + 1] - first[row], half = row % 2;
         const int8_t* w = weights + static_cast<ptrdiff_t>(first[row]) * kOutputs * kInputs;
-        const int32_t* bias = a.bias + row * kOutputs;
-        int32_t* out = sums + half * kOutputs * kChunkPixels;
-        if (n > 2 * kLanes) sum_blocks<3>(acts, groups, n_blocks, w, bias, out);
-        else if (n > kLanes) sum_blocks<2>(acts, groups, n_blocks, w, bias, out);
-        else sum_blocks<1>(acts, groups, n_blocks, w, bias, out);
+        const int32_t *bias = a.bias + row * kOutputs, *mult = a.mult + row * kOutputs;
+        const int at = half * kOutputs * kChunkPixels, n_vectors = round_up(n, kLanes) / kLanes;
+        if (plain) row_of_blocks<true>(n_vectors, acts, groups, n_blocks, w, bias, mult, bytes + at, sums + at);
+        else row_of_blocks<false>(n_vectors, acts, groups, n_blocks, w, bias, mult, bytes + at, sums + at);
         if (!half && row + 1 < n_rows_of_blocks(s)) continue;  // 16 channels are finished together
         const int c = (row - half) * kOutputs;
-        for (int i = 0; i < n; i += kLanes) {
-          if (is_plain(a)) finish_bytes(a, sums + i, y, x + i, c);
-          else finish_any(a, sums + i, y, x + i, c);
-        }
+        if (plain) transpose_out(bytes, n, static_cast<uint8_t*>(a.out[y]) + static_cast<ptrdiff_t>(x) * a.out_pixel + c, a.out_pixel);
+        for (int i = 0; !plain && i < n; i += kLanes) finish_any(a, sums + i, y, x + i, c);
       }
     }
   }

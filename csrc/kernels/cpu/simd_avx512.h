@@ -150,7 +150,7 @@ inline void store_pieces(uint8_t* p, ptrdiff_t pitch, V v) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 3 * pitch), _mm512_extracti32x4_epi32(v, 3));
   }
 }
-inline V flip_signs(V a) { return _mm512_xor_si512(a, _mm512_set1_epi8(static_cast<char>(0x80))); }
+inline V exclusive_or(V a, V b) { return _mm512_xor_si512(a, b); }
 // In each piece: int32 i of vector j becomes int32 j of vector i.
 inline void transpose4(V (&v)[4]) {
   const V a = _mm512_unpacklo_epi32(v[0], v[1]), b = _mm512_unpackhi_epi32(v[0], v[1]);
