@@ -88,9 +88,10 @@ inline V mul_shift_32(V a, V mult, V mult_odd) {
 // What conv_winograd.cpp needs beside: 16 values of 16 bits, and some arithmetic on V; all modulo 2^16 and 2^32.
 #define FASTCODEC_SIMD_WINOGRAD 1
 using V16 = __m256i;
-constexpr int kLanes16 = 16;
-inline V16 load16_u8(const uint8_t* p) { return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
-inline V16 load16_i8(const uint8_t* p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+constexpr int kLanes16 = 16, kWideLanes16 = 16;
+using Wide16 = V16;  // the widest vector of the kind
+inline void load16_u8(const uint8_t* p, V16* a) { *a = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline void load16_i8(const uint8_t* p, V16* a) { *a = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 inline void store16(int16_t* p, V16 a) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), a); }
 inline V16 add16(V16 a, V16 b) { return _mm256_add_epi16(a, b); }
 inline V16 sub16(V16 a, V16 b) { return _mm256_sub_epi16(a, b); }

@@ -78,7 +78,7 @@ inline void store_i16(int16_t* p, V a) { _mm256_storeu_si256(reinterpret_cast<__
 // For conv_winograd.cpp, see simd_avx2.h.
 #define FASTCODEC_SIMD_WINOGRAD 1
 using V16 = __m256i;
-constexpr int kLanes16 = 16;
+constexpr int kLanes16 = 16, kWideLanes16 = 32;
 struct PairWeights {
   V v;
 };
@@ -89,12 +89,19 @@ inline V broadcast(const int16_t* p) {
 }
 inline PairWeights load_weights(const int16_t* p) { return {_mm512_load_si512(p)}; }
 inline V dot(V a, V x, PairWeights w) { return _mm512_dpwssd_epi32(a, x, w.v); }
-inline V16 load16_u8(const uint8_t* p) { return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
-inline V16 load16_i8(const uint8_t* p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline void load16_u8(const uint8_t* p, V16* a) { *a = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline void load16_i8(const uint8_t* p, V16* a) { *a = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 inline void store16(int16_t* p, V16 a) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), a); }
 inline V16 add16(V16 a, V16 b) { return _mm256_add_epi16(a, b); }
 inline V16 sub16(V16 a, V16 b) { return _mm256_sub_epi16(a, b); }
 template <int n> inline V16 shift_left16(V16 a) { return _mm256_slli_epi16(a, n); }
+using Wide16 = __m512i;
+inline void load16_u8(const uint8_t* p, Wide16* a) { *a = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+inline void load16_i8(const uint8_t* p, Wide16* a) { *a = _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+inline void store16(int16_t* p, Wide16 a) { _mm512_storeu_si512(p, a); }
+inline Wide16 add16(Wide16 a, Wide16 b) { return _mm512_add_epi16(a, b); }
+inline Wide16 sub16(Wide16 a, Wide16 b) { return _mm512_sub_epi16(a, b); }
+template <int n> inline Wide16 shift_left16(Wide16 a) { return _mm512_slli_epi16(a, n); }
 inline V sub(V a, V b) { return _mm512_sub_epi32(a, b); }
 inline V mul(V a, V b) { return _mm512_mullo_epi32(a, b); }
 inline V broadcast_lane(int32_t v) { return _mm512_set1_epi32(v); }
