@@ -325,7 +325,7 @@ void run_program(const Program& program, const RunArgs& args) {
     throw Error(ErrorCode::kLimit, "work space of " + std::to_string(bytes) + " bytes is more than the limit of " +
                                        std::to_string(args.max_memory_bytes) + "; use fewer threads or raise the limit");
   }
-  const AlignedBytes work = allocate_aligned(bytes);
+  const AlignedBytes work = allocate_aligned_raw(bytes);  // what is read before it is written means nothing (kernels.h)
   uint8_t* const seam_space = work.get() + plan.bytes_per_thread * plan.n_threads;
   const size_t n_bands = plan.bands.size();
   Seams seams((n_bands - 1) * plan.strips.size());

@@ -285,10 +285,13 @@ void load_residual(const OpReader& reader, const Op& d, const Op& base, Op* op) 
 
 void FreeAligned::operator()(uint8_t* p) const { ::operator delete[](p, std::align_val_t{64}); }
 
+AlignedBytes allocate_aligned_raw(size_t n_bytes) {
+  return AlignedBytes(static_cast<uint8_t*>(::operator new[]((n_bytes + 63) / 64 * 64, std::align_val_t{64})));
+}
+
 AlignedBytes allocate_aligned(size_t n_bytes) {
-  n_bytes = (n_bytes + 63) / 64 * 64;
-  AlignedBytes bytes(static_cast<uint8_t*>(::operator new[](n_bytes, std::align_val_t{64})));
-  std::memset(bytes.get(), 0, n_bytes);
+  AlignedBytes bytes = allocate_aligned_raw(n_bytes);
+  std::memset(bytes.get(), 0, (n_bytes + 63) / 64 * 64);
   return bytes;
 }
 

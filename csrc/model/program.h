@@ -69,8 +69,9 @@ struct FreeAligned {
   void operator()(uint8_t* p) const;
 };
 using AlignedBytes = std::unique_ptr<uint8_t[], FreeAligned>;
-// n zeroed bytes aligned to 64. Throws std::bad_alloc.
+// n bytes aligned to 64, zeroed or as they are. Both throw std::bad_alloc.
 AlignedBytes allocate_aligned(size_t n_bytes);
+AlignedBytes allocate_aligned_raw(size_t n_bytes);
 
 // One row of a level table.
 template <class T>
