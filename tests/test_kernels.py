@@ -142,6 +142,24 @@ def test_conv_zero_blocks(backend: str, dtype: str, stride: int, channels: int) 
     check(b, as_u8(b, y), cases.image(5, 101, 3, seed=channels), backend, label)
 
 
+@pytest.mark.parametrize("width", [1, 47, 48, 49, 96, 97, 145])
+@pytest.mark.parametrize("channels", [3, 8, 12, 20, 64])
+def test_chains_of_zero_blocks(backend: str, channels: int, width: int) -> None:
+    """Passed on from one to the next, where half of each one's blocks are zero; a dense one and an addition between."""
+    b = cases.ProgramBuilder(3, (10, 20), seed=channels)
+    x = b.conv("image", channels, kernel=1)
+    y = b.conv(x, 33, kernel=1)
+    y = b.conv(y, channels, kernel=1, dtype="i8")
+    y = b.conv(b.conv(b.conv(y, 17, kernel=1), channels, kernel=1, add=x), 40, kernel=1)
+    y = b.conv(b.conv(y, channels, kernel=1), 12, kernel=1, dtype="i16")
+    for name, weight in b.tensors.items():
+        if name.endswith(".w") and name != "6.w":
+            blocks = np.add.outer(np.arange(weight.shape[0]) // 8, np.arange(weight.shape[3]) // 4)
+            weight *= (blocks % 2).astype(np.int8)[:, None, None, :]
+    label = f"chain of zero blocks, {channels} channels, width {width}"
+    check(b, as_u8(b, y), cases.image(5, width, 3, seed=width), backend, label)
+
+
 def constant_conv(
     weight: int, channels: int, bias: int, mult: int, dtype: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:

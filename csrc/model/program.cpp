@@ -350,9 +350,13 @@ Program::Program(const ProgramSpec& spec, const Kernels& kernels) : kernels_(&ke
 void Program::find_passing() {
   for (size_t i = 0; i < ops_.size(); ++i) {
     if (ops_[i].kind != OpKind::kConv || ops_[i].readers.size() != 1) continue;
-    const Op& reader = ops_[ops_[i].readers[0]];
+    Op& reader = ops_[ops_[i].readers[0]];
     ops_[i].passing = reader.kind == OpKind::kConv && reader.conv.kernel == 1 && reader.conv.stride == 1 &&
                       reader.in[1] != static_cast<int>(i);
+    const bool plain = ops_[i].type == Dtype::kU8 && ops_[i].in[1] < 0;
+    if (ops_[i].passing && plain && kernels_->conv_passes(ops_[i].conv, reader.conv)) {
+      ops_[i].conv.own_out = reader.conv.own_in = true;
+    }
   }
 }
 

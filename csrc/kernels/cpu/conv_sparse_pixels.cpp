@@ -3,7 +3,8 @@
 //
 // conv_sparse where a vector has more lanes than a block has outputs: lanes are pixels. Four channels of kLanes pixels make
 // a vector, four weights of one output fill another, so a block may be as small as one likes; here it is kOutputs x
-// kInputs. Activations are transposed when a chunk of pixels begins, results when it ends.
+// kInputs. Activations are transposed when a chunk of pixels begins, results when it ends; but between two of these
+// convolutions they stay as they are.
 #include <string.h>
 
 #include "kernels/cpu/conv.h"
@@ -182,16 +183,19 @@ void conv_sparse_pixels(const ConvArgs& a) {
   for (int y = 0; y < a.n_rows; ++y) {
     for (int x = 0; x < a.n_cols; x += kChunkPixels) {
       const int n = a.n_cols - x < kChunkPixels ? a.n_cols - x : kChunkPixels;
-      transpose_in(a.in[y * s.stride] + x * step, step, flip, s.in_channels, n, acts);
+      const uint8_t* in = a.in[y * s.stride] + (s.own_in ? x * round_up(s.in_channels, kOutputs) : x * step);
+      if (!s.own_in) transpose_in(in, step, flip, s.in_channels, n, acts);
+      uint8_t* own_out = static_cast<uint8_t*>(a.out[y]) + static_cast<ptrdiff_t>(x) * n_rows_of_blocks(s) * kOutputs;
       for (int row = 0; row < n_rows_of_blocks(s); ++row) {
         const int32_t* groups = group + first[row];
         const int n_blocks = first[row + 1] - first[row], half = row % 2;
         const int8_t* w = weights + static_cast<ptrdiff_t>(first[row]) * kOutputs * kInputs;
         const int32_t *bias = a.bias + row * kOutputs, *mult = a.mult + row * kOutputs;
         const int at = half * kOutputs * kChunkPixels, n_vectors = round_up(n, kLanes) / kLanes;
-        if (plain) row_of_blocks<true>(n_vectors, acts, groups, n_blocks, w, bias, mult, bytes + at, sums + at);
-        else row_of_blocks<false>(n_vectors, acts, groups, n_blocks, w, bias, mult, bytes + at, sums + at);
-        if (!half && row + 1 < n_rows_of_blocks(s)) continue;  // 16 channels are finished together
+        uint8_t* to = s.own_out ? own_out + row * kOutputs * kChunkPixels : bytes + at;
+        if (plain) row_of_blocks<true>(n_vectors, s.own_in ? in : acts, groups, n_blocks, w, bias, mult, to, sums + at);
+        else row_of_blocks<false>(n_vectors, s.own_in ? in : acts, groups, n_blocks, w, bias, mult, to, sums + at);
+        if (s.own_out || (!half && row + 1 < n_rows_of_blocks(s))) continue;  // 16 channels are finished together
         const int c = (row - half) * kOutputs;
         if (plain) transpose_out(bytes, n, static_cast<uint8_t*>(a.out[y]) + static_cast<ptrdiff_t>(x) * a.out_pixel + c, a.out_pixel);
         for (int i = 0; !plain && i < n; i += kLanes) finish_any(a, sums + i, y, x + i, c);

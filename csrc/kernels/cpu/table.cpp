@@ -32,6 +32,10 @@ void conv_pack(const ConvShape& shape, const int8_t* weight, uint8_t* packed, in
   else conv_direct_pack(shape, weight, packed, bias_shift);
 }
 
+bool conv_passes(const ConvShape& from, const ConvShape& to) {
+  return conv_sparse_pixels_fits() && from.n_blocks && to.n_blocks;
+}
+
 bool has_wide_tables(const ConvShape& shape) { return shape.depthwise && conv_depthwise_fits(shape); }
 
 int conv_table_length(const ConvShape& shape) {
@@ -64,6 +68,7 @@ const Kernels kernels = {
     conv_plan,
     conv_packed_bytes,
     conv_pack,
+    conv_passes,
     conv_table_length,
     conv_table,
     conv_scratch_bytes,
