@@ -130,11 +130,13 @@ void finish_tiles(const ConvArgs& a, const int32_t* m, int n, int x, int c) {
     for (int row = 0; row < a.n_rows; ++row) {
       V o[4];
       transform_out(half[row], o);
-      for (int column = 0; column < 4; ++column) {
-        const V acc = shift_right<6>(mul(o[column], inverse));
-        const ptrdiff_t at = x + tile * 4 + column;
-        if (plain) finish_plain(static_cast<uint8_t*>(a.out[row]) + at * a.out_pixel + c, acc, bias, mult);
-        else finish(a, acc, bias, mult, row, at, c);
+      for (V& v : o) v = shift_right<6>(mul(v, inverse));
+      const ptrdiff_t at = x + tile * 4;
+      if (plain) {
+        for (V& v : o) v = mul_shift_32(add(v, bias), mult);
+        store_u8_quad(static_cast<uint8_t*>(a.out[row]) + at * a.out_pixel + c, a.out_pixel, o);
+      } else {
+        for (int column = 0; column < 4; ++column) finish(a, o[column], bias, mult, row, at + column, c);
       }
     }
   }
@@ -153,7 +155,7 @@ int16_t transformed_weight(const int8_t* taps, int in_channels, int row, int col
 
 bool conv_winograd_fits(const ConvShape& s, int64_t max_abs_acc) {
   return !s.depthwise && s.kernel == 3 && s.stride == 1 && s.in_channels >= 12 && s.in_channels <= kMaxInChannels &&
-         s.out_channels >= kLanes && max_abs_acc < (int64_t{1} << 25);
+         4 * s.out_channels >= 3 * kLanes && max_abs_acc < (int64_t{1} << 25);
 }
 
 size_t conv_winograd_packed_bytes(const ConvShape& s) {

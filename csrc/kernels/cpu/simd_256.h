@@ -100,6 +100,16 @@ inline V sub(V a, V b) { return _mm256_sub_epi32(a, b); }
 inline V mul(V a, V b) { return _mm256_mullo_epi32(a, b); }
 inline V broadcast_lane(int32_t v) { return _mm256_set1_epi32(v); }
 template <int n> inline V shift_left(V a) { return _mm256_slli_epi32(a, n); }
+inline void store_u8_quad(uint8_t* p, ptrdiff_t pitch, const V (&v)[4]) {  // store_u8 of each, `pitch` from one to the next
+  const V order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  const V bytes = _mm256_permutevar8x32_epi32(narrow_u8(v[0], v[1], v[2], v[3]), order);
+  const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
+  auto store_high = [](uint8_t* to, __m128i a) { _mm_storeh_pi(reinterpret_cast<__m64*>(to), _mm_castsi128_ps(a)); };
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), low);
+  store_high(p + pitch, low);
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p + 2 * pitch), high);
+  store_high(p + 3 * pitch, high);
+}
 template <int n> inline V shift_right(V a) { return _mm256_srai_epi32(a, n); }
 
 }  // namespace

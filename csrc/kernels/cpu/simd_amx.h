@@ -41,11 +41,5 @@ inline void tile_dot() {
   else asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sum), "i"(x), "i"(w));
 }
 
-// Four vectors as 64 bytes, clamped to u8, in order.
-inline __m512i pack_u8(V a, V b, V c, V d) {
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  return _mm512_permutexvar_epi32(order, narrow_u8(a, b, c, d));
-}
-
 }  // namespace
 }  // namespace fastcodec::FASTCODEC_ISA

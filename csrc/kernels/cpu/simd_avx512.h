@@ -172,5 +172,13 @@ inline V transpose_bytes(V a) {
   return _mm512_shuffle_epi8(a, _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)));
 }
 
+// Four vectors as 64 bytes, clamped to u8, in order.
+inline V pack_u8(V a, V b, V c, V d) {
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return _mm512_permutexvar_epi32(order, narrow_u8(a, b, c, d));
+}
+// For conv_winograd.cpp: store_u8 of four vectors, each `pitch` from the one before.
+inline void store_u8_quad(uint8_t* p, ptrdiff_t pitch, const V (&v)[4]) { store_pieces<4>(p, pitch, pack_u8(v[0], v[1], v[2], v[3])); }
+
 }  // namespace
 }  // namespace fastcodec::FASTCODEC_ISA
