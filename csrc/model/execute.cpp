@@ -18,6 +18,8 @@
 namespace fastcodec {
 namespace {
 
+constexpr size_t kMaxKeptBytes = size_t{64} << 20;
+
 // What the tasks tell one another about the seams.
 class Seams {
  public:
@@ -262,6 +264,25 @@ class Task {
   bool waited_ = false;  // for the seam below
 };
 
+// What a thread that runs programs keeps from one call to the next, because fresh pages cost up to a fifth of a call. What is
+// read before it is written means nothing (kernels.h).
+struct WorkSpace {
+  AlignedBytes data;
+  size_t size = 0;
+
+  void grow(size_t n_bytes) {
+    if (n_bytes <= size) return;
+    *this = {};  // so that there are never both
+    data = allocate_aligned_raw(n_bytes);
+    size = n_bytes;
+  }
+};
+
+WorkSpace& work_space() {
+  thread_local WorkSpace space;
+  return space;
+}
+
 void require(bool ok, const std::string& message) {
   if (!ok) throw Error(ErrorCode::kValue, message);
 }
@@ -325,15 +346,17 @@ void run_program(const Program& program, const RunArgs& args) {
     throw Error(ErrorCode::kLimit, "work space of " + std::to_string(bytes) + " bytes is more than the limit of " +
                                        std::to_string(args.max_memory_bytes) + "; use fewer threads or raise the limit");
   }
-  const AlignedBytes work = allocate_aligned_raw(bytes);  // what is read before it is written means nothing (kernels.h)
-  uint8_t* const seam_space = work.get() + plan.bytes_per_thread * plan.n_threads;
+  WorkSpace& work = work_space();
+  work.grow(bytes);
+  uint8_t* const seam_space = work.data.get() + plan.bytes_per_thread * plan.n_threads;
   const size_t n_bands = plan.bands.size();
   Seams seams((n_bands - 1) * plan.strips.size());
   // In this order a task waits for tasks begun before it only: bands from the lowest to the topmost, strip after strip.
   parallel_for(n_bands * plan.strips.size(), plan.n_threads, [&](size_t i, int worker) {
-    uint8_t* const space = work.get() + plan.bytes_per_thread * worker;
+    uint8_t* const space = work.data.get() + plan.bytes_per_thread * worker;
     Task(program, args, plan, i / n_bands, n_bands - 1 - i % n_bands, space, seam_space, &seams).run();
   });
+  if (bytes > kMaxKeptBytes) work = {};
 }
 
 }  // namespace fastcodec
