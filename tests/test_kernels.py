@@ -87,11 +87,46 @@ def test_depthwise(backend: str, dtype: str, stride: int, channels: int) -> None
     check(b, y, cases.image(11, 23), backend, f"depthwise {channels}/{stride} -> {dtype}")
 
 
+@pytest.mark.parametrize("height", [1, 2, 3, 4, 5, 8, 11])
+@pytest.mark.parametrize("channels", [1, 16, 17, 33, 48, 64, 80, 130])
+def test_depthwise_of_bytes(backend: str, channels: int, height: int) -> None:
+    """From u8 to u8 with nothing to add: every number of rows of a call, every period of the channels in a vector."""
+    b = cases.ProgramBuilder(3, (10, 20), seed=channels)
+    y = b.depthwise(b.conv("image", channels, kernel=1), extreme=channels == 33)
+    check(b, y, cases.image(height, 23, seed=height), backend, f"depthwise {channels}, height {height}")
+
+
+def long_chain(b: cases.ProgramBuilder, x: str, dtype: str) -> str:
+    x = b.conv(x, 48, kernel=1)
+    y = b.conv(b.conv(b.depthwise(x), 48, kernel=1, dtype=dtype), 33, kernel=1)
+    return b.conv(b.conv(y, 65, kernel=1), 48, kernel=1, dtype=dtype, add=x)
+
+
+def chain_at_half_size(b: cases.ProgramBuilder, x: str, dtype: str) -> str:
+    y = b.conv(b.conv(x, 16, stride=2, dtype=dtype), 20, kernel=1)
+    return b.conv(b.conv(y, 20, kernel=1, stride=2), 9, kernel=1, dtype=dtype)
+
+
+def no_chain(b: cases.ProgramBuilder, x: str, dtype: str) -> str:
+    x = b.conv(x, 20, kernel=1, dtype=dtype)
+    return b.conv(x, 20, kernel=1, dtype=dtype, add=x)  # added to what is made of it
+
+
+@pytest.mark.parametrize("make", [long_chain, chain_at_half_size, no_chain])
+@pytest.mark.parametrize("dtype", ["u8", "i8", "i16"])
+@pytest.mark.parametrize("width", [1, 15, 95, 96, 97, 111, 112, 192, 193, 250])
+def test_chains(backend: str, width: int, dtype: str, make: Any) -> None:
+    """Values that a 1x1 convolution alone reads, around the chunks of 96 columns."""
+    b = cases.ProgramBuilder(3, (10, 20), seed=width)
+    y = as_u8(b, make(b, "image", dtype))
+    check(b, y, cases.image(9, width, 3, seed=width), backend, f"{make.__name__} of {dtype}, width {width}")
+
+
 @pytest.mark.parametrize("dtype", ["u8", "i8", "i16"])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", [1, 4, 7, 16, 17, 33, 48, 130])
 def test_conv_zero_blocks(backend: str, dtype: str, stride: int, channels: int) -> None:
-    """1x1 with zero blocks of 16 outputs x 4 inputs, which each backend skips: some, none or all in a row."""
+    """1x1 with zero blocks of 8 outputs x 4 inputs, which each backend skips: some, none or all in a row."""
     b = cases.ProgramBuilder(3, (10, 20), seed=channels)
     other = CHANNELS[(5 * channels) % len(CHANNELS)]
     x = b.conv("image", channels, kernel=1, dtype="i8" if channels % 2 else "u8")
@@ -99,12 +134,30 @@ def test_conv_zero_blocks(backend: str, dtype: str, stride: int, channels: int) 
     weight = f"{len(b.ops)}.w"
     y = b.conv(x, other, kernel=1, stride=stride, dtype=dtype, add=added, extreme=channels == 33)
     rng = np.random.default_rng(channels)
-    for first in range(0, other, 16):
+    for first in range(0, other, 8):
         share = rng.choice([0.0, 0.6, 1.0], p=[0.2, 0.6, 0.2])
         for group in range(0, channels, 4):
-            b.tensors[weight][first : first + 16, ..., group : group + 4] *= np.int8(rng.random() >= share)
+            b.tensors[weight][first : first + 8, ..., group : group + 4] *= np.int8(rng.random() >= share)
     label = f"zero blocks {channels} -> {other}/{stride} {dtype}"
     check(b, as_u8(b, y), cases.image(5, 101, 3, seed=channels), backend, label)
+
+
+@pytest.mark.parametrize("width", [1, 47, 48, 49, 96, 97, 145])
+@pytest.mark.parametrize("channels", [3, 8, 12, 20, 64])
+def test_chains_of_zero_blocks(backend: str, channels: int, width: int) -> None:
+    """Passed on from one to the next, where half of each one's blocks are zero; a dense one and an addition between."""
+    b = cases.ProgramBuilder(3, (10, 20), seed=channels)
+    x = b.conv("image", channels, kernel=1)
+    y = b.conv(x, 33, kernel=1)
+    y = b.conv(y, channels, kernel=1, dtype="i8")
+    y = b.conv(b.conv(b.conv(y, 17, kernel=1), channels, kernel=1, add=x), 40, kernel=1)
+    y = b.conv(b.conv(y, channels, kernel=1), 12, kernel=1, dtype="i16")
+    for name, weight in b.tensors.items():
+        if name.endswith(".w") and name != "6.w":
+            blocks = np.add.outer(np.arange(weight.shape[0]) // 8, np.arange(weight.shape[3]) // 4)
+            weight *= (blocks % 2).astype(np.int8)[:, None, None, :]
+    label = f"chain of zero blocks, {channels} channels, width {width}"
+    check(b, as_u8(b, y), cases.image(5, width, 3, seed=width), backend, label)
 
 
 def constant_conv(

@@ -92,6 +92,44 @@ def test_strips_and_bands(size: tuple[int, int]) -> None:
             np.testing.assert_array_equal(native.run(picture, 1, size, threads=threads), expected)
 
 
+@pytest.mark.parametrize("typed", [False, True])
+def test_bands_of_random_programs(typed: bool) -> None:
+    """Bands give what one thread gives, which other tests compare with the interpreter."""
+    n_cut = 0
+    for seed in range(60):
+        spec, tensors = cases.random_program(seed, typed=typed)
+        program = Program(spec, tensors)
+        rng = np.random.default_rng(seed)
+        height, width = int(rng.integers(150, 400)), int(rng.choice([90, 300, 700]))
+        picture = cases.input_of(program, height, width, seed)
+        size = cases.out_size(spec, height, width)
+        whole = program.run(picture, 0, size, threads=1)
+        y, x = size[0] // 7, size[1] // 5
+        part = (x, y, size[1] - x, size[0] - y - size[0] // 9)
+        n_bytes = [program.native.work_space_bytes((height, width), size, size, n) for n in (1, 3)]
+        n_cut += n_bytes[1] > n_bytes[0]
+        for threads in (2, 3, 7):
+            np.testing.assert_array_equal(program.run(picture, 0, size, threads=threads), whole, f"seed {seed}")
+            got = program.run(picture, 0, size, region=part, threads=threads)
+            np.testing.assert_array_equal(got, whole[y:, x:][: part[3]], f"seed {seed}, part")
+    assert n_cut > 20  # else the programs are too small to tell
+
+
+def test_many_strips_and_bands() -> None:
+    """Seams between bands are used for one strip after another."""
+    b = cases.ProgramBuilder(3, seed=1)
+    x = skip = b.conv("image", 64)
+    for i in range(5):
+        x = b.conv(x, 64, add=skip if i == 3 else None)
+    program = Program(b.program(b.conv(x, 3)), b.tensors)
+    picture = cases.image(70, 3000)
+    size = picture.shape[:2]
+    left, right = (program.run(picture, 0, size, region=(x, 0, 1500, 70), threads=1) for x in (0, 1500))
+    for threads in (1, 2, 3, 5, 2, 3, 5):
+        whole = program.run(picture, 0, size, threads=threads)
+        np.testing.assert_array_equal(whole, np.concatenate((left, right), axis=1))
+
+
 def test_memory_does_not_grow_with_the_image() -> None:
     native = Program(*real_program("rec1")).native
     small, tall, huge = (

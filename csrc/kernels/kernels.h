@@ -40,6 +40,8 @@ struct ConvShape {
   bool winograd;     // set by conv_plan
   int n_blocks = 0;  // set by conv_plan: non-zero blocks of weights, 0 = dense
   bool tiles = false;  // set by conv_plan: by tile products
+  bool own_in = false;   // the input, or the output, lies as the kernels like it, see conv_passes
+  bool own_out = false;
 };
 
 // y = clamp(((acc + bias) * mult >> 32) + add), acc = sum over taps and input channels of weight * x, the product with
@@ -48,8 +50,8 @@ struct ConvShape {
 struct ConvArgs {
   ConvShape shape;
   const uint8_t* packed;       // from conv_pack, 64-byte aligned
-  const int32_t* bias;         // round_up(out_channels, kChannelAlign), bias_shift of conv_pack added
-  const int32_t* mult;         // the same length; 0 < mult
+  const int32_t* bias;         // [conv_table_length], 64-byte aligned; bias_shift of conv_pack added
+  const int32_t* mult;         // the same; 0 < mult
   const uint8_t* const* in;    // (n_rows - 1) * stride + kernel rows of u8, i8 or i16, each at its pixel
                                // x * stride - kernel / 2 for the first output pixel x
   void* const* out;            // n_rows rows; channels up to round_up(out_channels, kChannelAlign) may be written
@@ -86,6 +88,12 @@ struct Kernels {
   void (*conv_plan)(ConvShape* shape, const int8_t* weight, int64_t max_abs_acc);
   size_t (*conv_packed_bytes)(const ConvShape& shape);
   void (*conv_pack)(const ConvShape& shape, const int8_t* weight, uint8_t* packed, int32_t* bias_shift);
+  // Whether a u8 value that goes from one convolution, with nothing to add, to a 1x1 convolution of stride 1 and nowhere else
+  // may lie in its rows in an order of the kernels' own; then own_out and own_in are set, and n_cols is the same for both.
+  bool (*conv_passes)(const ConvShape& from, const ConvShape& to);
+  // The tables of a convolution begin with round_up(out_channels, kChannelAlign) entries; conv_table writes those behind.
+  int (*conv_table_length)(const ConvShape& shape);
+  void (*conv_table)(const ConvShape& shape, int32_t* table);
   size_t (*conv_scratch_bytes)(const ConvShape& shape, int n_cols);
   void (*conv)(const ConvArgs& args);
 

@@ -38,6 +38,10 @@ void conv_pack(const ConvShape& s, const int8_t* weight, uint8_t* packed, int32_
   memset(bias_shift, 0, s.out_channels * sizeof *bias_shift);
 }
 
+bool conv_passes(const ConvShape&, const ConvShape&) { return false; }
+int conv_table_length(const ConvShape& s) { return round_up(s.out_channels, kChannelAlign); }
+void conv_table(const ConvShape&, int32_t*) {}
+
 size_t conv_scratch_bytes(const ConvShape&, int) { return 0; }
 
 void conv(const ConvArgs& a) {
@@ -162,8 +166,8 @@ void residual(const int16_t* d, int d_pixel, const void* base, Dtype base_type, 
 }  // namespace
 
 const Kernels kernels = {
-    "reference", conv_plan, conv_packed_bytes, conv_pack, conv_scratch_bytes, conv, scale, pixel_unshuffle2, phase,
-    pixel_shuffle2, bicubic_scratch_bytes, bicubic_up2, bicubic_down2, residual,
+    "reference", conv_plan, conv_packed_bytes, conv_pack, conv_passes, conv_table_length, conv_table, conv_scratch_bytes,
+    conv, scale, pixel_unshuffle2, phase, pixel_shuffle2, bicubic_scratch_bytes, bicubic_up2, bicubic_down2, residual,
 };
 
 }  // namespace fastcodec::reference

@@ -212,7 +212,7 @@ void DeviceProgram::upload_weight(const DeviceStep& step, int i) {
 }
 
 // A level table, each row filled up with zeros; `shift`, if any, is what the CPU's kernels need added, and is taken off again.
-void* DeviceProgram::upload_rows(const std::vector<std::vector<int32_t>>& rows, int channels, const std::vector<int32_t>& shift) {
+void* DeviceProgram::upload_rows(const std::vector<TableRow>& rows, int channels, const std::vector<int32_t>& shift) {
   const size_t padded = round_up(channels, kChannelBlock);
   std::vector<int32_t> all(padded * rows.size(), 0);
   for (size_t r = 0; r < rows.size(); ++r) {

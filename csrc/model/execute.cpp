@@ -1,242 +1,129 @@
 // SPDX-FileCopyrightText: 2026 fastcodec authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Running a program as a stream of rows. Each value lives in a ring of a few rows; a step asks for kStepRows more rows of
-// the result, a backward pass turns that into the rows that each operation must have reached, and a forward pass produces
-// them. So activations stay in the cache, nothing is computed twice inside a task, and memory does not grow with the
-// height of the image. Values far smaller than the result run ahead, so that a convolution makes kMaxRows rows at a time
-// for them too. A dry run of the same schedule says how many rows each ring needs.
+// Running a program as a stream of rows, as row_plan.h plans it.
 //
-// A task is a band of rows of one column strip of the region; strips are as wide as the cache allows, bands are one for
-// each thread. At the cuts the tasks compute the rows and columns that they share each for itself, from true neighbours, so
-// the result does not depend on where the cuts lie.
+// A passing value, which one 1x1 convolution alone reads, has no ring: that convolution makes it with its own rows, a chunk
+// of columns at a time, and so it never leaves the L1 cache. Several in a row make a chain.
 #include <algorithm>
-#include <climits>
-#include <cmath>
+#include <condition_variable>
 #include <cstring>
+#include <mutex>
 
 #include "common/error.h"
 #include "common/parallel.h"
 #include "model/program.h"
+#include "model/row_plan.h"
 
 namespace fastcodec {
 namespace {
 
-constexpr int kStepRows = 2 * kMaxRows;            // of the result: kMaxRows at half the resolution
-constexpr size_t kStripBytes = size_t{3} << 19;    // rings of a strip: about the share of the L2 cache that is free
-constexpr int kMinStripCols = 256;                 // narrower strips would mostly compute their overlap
-constexpr double kMinBandMacs = 1e7;               // less is not worth a thread
+constexpr size_t kMaxKeptBytes = size_t{64} << 20;
 
-struct Rect {
-  Range rows;
-  Range cols;
+// What the tasks tell one another about the seams.
+class Seams {
+ public:
+  enum State { kEmpty, kFilled, kRead };
+  explicit Seams(size_t n) : states_(n, kEmpty) {}
+
+  void reach(size_t seam, State state) {
+    const std::lock_guard<std::mutex> hold(lock_);
+    states_[seam] = std::max(states_[seam], state);
+    changed_.notify_all();
+  }
+  void wait(size_t seam, State state) {
+    std::unique_lock<std::mutex> hold(lock_);
+    changed_.wait(hold, [&] { return states_[seam] >= state; });
+  }
+
+ private:
+  std::mutex lock_;
+  std::condition_variable changed_;
+  std::vector<State> states_;
 };
 
-struct Size {
-  int height;
-  int width;
+// One side of a seam as a task sees it: the rows of each value in it and where they lie.
+struct SeamView {
+  const std::vector<Range>* rows = nullptr;  // null: no seam here
+  size_t index = 0;                          // in Seams
+  uint8_t* data = nullptr;
+  std::vector<size_t> offset;                // of each value's first row
+
+  bool has(int i, int y) const { return rows && y >= (*rows)[i].lo && y < (*rows)[i].hi; }
 };
-
-// The work space of one task: where each value's ring lies and which columns it holds.
-struct Ring {
-  Range cols;          // true pixels that a row holds
-  int n_rows;          // rows of the ring
-  size_t offset;       // of the ring in the work space
-  size_t row_bytes;
-  size_t left_bytes;   // in front of pixel cols.lo
-};
-
-Size size_of(const Op& op, const RunArgs& args) {
-  if (op.scale.requested) return {args.out_height, args.out_width};
-  return {op.scale.apply(args.height), op.scale.apply(args.width)};
-}
-
-Range clamp_range(Range r, int n) { return {std::clamp(r.lo, 0, n), std::clamp(r.hi, 0, n)}; }
-
-std::vector<Size> all_sizes(const Program& program, const RunArgs& args) {
-  std::vector<Size> sizes;
-  for (const Op& op : program.ops()) sizes.push_back(size_of(op, args));
-  return sizes;
-}
-
-// What each operation must produce so that the last one can produce `out`; by rows or by columns.
-std::vector<Range> needed_ranges(const Program& program, const std::vector<Size>& sizes, Range out, bool columns) {
-  const auto& ops = program.ops();
-  std::vector<Range> need(ops.size(), Range{INT_MAX, INT_MIN});
-  need.back() = out;
-  for (size_t i = ops.size() - 1; i > 0; --i) {
-    const bool pairs = ops[i].kind == OpKind::kPixelShuffle || ops[i].kind == OpKind::kBicubicUp2;
-    if (columns && pairs) need[i] = {need[i].lo / 2 * 2, (need[i].hi + 1) / 2 * 2};  // those kernels write pairs of pixels
-    for (int which = 0; which < 2; ++which) {
-      const int input = ops[i].in[which];
-      if (input < 0) continue;
-      const int n = columns ? sizes[input].width : sizes[input].height;
-      const Range r = clamp_range(input_range(ops[i], which, need[i]), n);
-      need[input] = {std::min(need[input].lo, r.lo), std::max(need[input].hi, r.hi)};
-    }
-  }
-  return need;
-}
-
-// log2 of the rows of the result over those of the operation, of the operations that read it at least.
-std::vector<int> all_levels(const Program& program) {
-  const auto& ops = program.ops();
-  std::vector<int> levels(ops.size(), 0);
-  for (size_t i = ops.size() - 1; i-- > 0;) {
-    const Scale& scale = ops[i].scale;
-    if (!scale.requested) levels[i] = std::max(program.scale_log2() - (scale.ups - scale.downs), 0);
-    for (const int reader : ops[i].readers) levels[i] = std::max(levels[i], levels[reader]);
-  }
-  return levels;
-}
-
-// Calls produce(op index, first row, number of rows, done) in the order of execution; done[i] rows of operation i exist
-// (all rows below that number which the band needs).
-template <class Produce>
-void stream_rows(const Program& program, const std::vector<Size>& sizes, Range out, Produce&& produce) {
-  const auto& ops = program.ops();
-  const std::vector<int> levels = all_levels(program);
-  std::vector<int> done;
-  for (const Range& r : needed_ranges(program, sizes, out, false)) done.push_back(r.lo);
-  const int n_levels = *std::max_element(levels.begin(), levels.end()) + 1;
-  std::vector<std::vector<Range>> need(n_levels);  // of the step at each level
-  std::vector<int> ends(n_levels, out.lo);         // and where it ends in the result
-  const int step = program.scale_log2() < -1 ? kMaxRows : kStepRows;
-  for (int y = out.lo; y < out.hi; y = ends[0]) {
-    for (int level = 0; level < n_levels; ++level) {
-      if (ends[level] > y) continue;
-      const int size = level < 2 ? step : kMaxRows << level;
-      ends[level] = std::min(y - y % size + size, out.hi);
-      need[level] = needed_ranges(program, sizes, {y, ends[level]}, false);
-    }
-    for (size_t i = 0; i < ops.size(); ++i) {
-      const int end = need[levels[i]][i].hi;
-      while (done[i] < end) {
-        const int n = std::min(end - done[i], kMaxRows);
-        produce(static_cast<int>(i), done[i], n, done);
-        done[i] += n;
-      }
-    }
-  }
-}
-
-// Raises ring_rows[i] to what the band needs: from the oldest row that a reader still wants to the newest.
-void count_ring_rows(const Program& program, const std::vector<Size>& sizes, Range out, std::vector<int>* ring_rows) {
-  const auto& ops = program.ops();
-  const std::vector<Range> final_need = needed_ranges(program, sizes, out, false);
-  stream_rows(program, sizes, out, [&](int i, int first, int n, const std::vector<int>& done) {
-    int oldest = first;
-    for (const int reader : ops[i].readers) {
-      if (done[reader] >= final_need[reader].hi) continue;
-      for (int which = 0; which < 2; ++which) {
-        if (ops[reader].in[which] != i) continue;
-        const Range r = input_range(ops[reader], which, {done[reader], done[reader] + 1});
-        oldest = std::min(oldest, clamp_range(r, sizes[i].height).lo);
-      }
-    }
-    (*ring_rows)[i] = std::max((*ring_rows)[i], first + n - oldest);
-  });
-}
-
-std::vector<Ring> lay_out_rings(const Program& program, const std::vector<Size>& sizes, Range cols,
-                                const std::vector<int>& ring_rows, size_t* total_bytes) {
-  const std::vector<Range> need = needed_ranges(program, sizes, cols, true);
-  std::vector<Ring> rings;
-  size_t offset = 0;
-  for (size_t i = 0; i + 1 < program.ops().size(); ++i) {
-    const size_t pixel_bytes = program.ops()[i].pixel_bytes();
-    Ring ring{need[i], ring_rows[i], offset, 0, (kPadPixels * pixel_bytes + 63) / 64 * 64};
-    const size_t n_pixels = static_cast<size_t>(need[i].hi - need[i].lo) + kPadPixels + kSlackPixels;
-    ring.row_bytes = (ring.left_bytes + n_pixels * pixel_bytes + kSlackBytes + 63) / 64 * 64;
-    offset += ring.row_bytes * ring.n_rows;
-    rings.push_back(ring);
-  }
-  size_t scratch = 0;
-  for (size_t i = 0; i + 1 < program.ops().size(); ++i) {
-    const Op& op = program.ops()[i];
-    const int n_cols = need[i].hi - need[i].lo;
-    if (op.kind == OpKind::kConv) scratch = std::max(scratch, program.kernels().conv_scratch_bytes(op.conv, n_cols));
-    if (op.kind == OpKind::kBicubicUp2 || op.kind == OpKind::kBicubicDown2) {
-      scratch = std::max(scratch, program.kernels().bicubic_scratch_bytes(op.pixel, n_cols));
-    }
-  }
-  *total_bytes = offset + scratch;
-  return rings;
-}
-
-struct Plan {
-  std::vector<Size> sizes;
-  std::vector<Range> strips;
-  std::vector<Range> bands;
-  std::vector<int> ring_rows;
-  size_t bytes_per_thread = 0;
-  int n_threads = 1;
-};
-
-std::vector<Range> cut(Range r, int n_parts, int multiple) {
-  const int part = round_up((r.hi - r.lo + n_parts - 1) / n_parts, multiple);
-  std::vector<Range> parts;
-  for (int lo = r.lo; lo < r.hi; lo += part) parts.push_back({lo, std::min(lo + part, r.hi)});
-  return parts;
-}
-
-// Bands for the threads, as long as one is more than its overlap with the others and has enough to do.
-int count_bands(const Program& program, const std::vector<Size>& sizes, const RunArgs& args) {
-  double macs = 0;
-  for (size_t i = 0; i < sizes.size(); ++i) {
-    macs += static_cast<double>(program.ops()[i].weight.size()) * sizes[i].height * sizes[i].width;
-  }
-  const double halo = std::ldexp(program.halo(), program.scale_log2());
-  const double by_rows = args.n_rows / std::max<double>(2 * halo, kStepRows);
-  const double by_work = macs * args.n_rows / args.out_height / kMinBandMacs;
-  return static_cast<int>(std::clamp<double>(std::min(by_rows, by_work), 1, std::max(args.n_threads, 1)));
-}
-
-Plan make_plan(const Program& program, const RunArgs& args) {
-  Plan plan;
-  plan.sizes = all_sizes(program, args);
-  const Range rows{args.y, args.y + args.n_rows}, cols{args.x, args.x + args.n_cols};
-  plan.bands = cut(rows, count_bands(program, plan.sizes, args), kStepRows);
-  plan.ring_rows.assign(program.ops().size(), 0);
-  for (const Range& band : plan.bands) count_ring_rows(program, plan.sizes, band, &plan.ring_rows);
-  size_t bytes = 0;
-  lay_out_rings(program, plan.sizes, cols, plan.ring_rows, &bytes);
-  const std::vector<int> levels = all_levels(program);
-  const int min_cols = kMinStripCols << std::max(*std::max_element(levels.begin(), levels.end()) - 1, 0);
-  const int n_strips =
-      static_cast<int>(std::min<size_t>((bytes + kStripBytes - 1) / kStripBytes, std::max(args.n_cols / min_cols, 1)));
-  plan.strips = cut(cols, std::max(n_strips, 1), 16);
-  for (const Range& strip : plan.strips) {
-    lay_out_rings(program, plan.sizes, strip, plan.ring_rows, &bytes);
-    plan.bytes_per_thread = std::max(plan.bytes_per_thread, (bytes + 63) / 64 * 64);
-  }
-  plan.n_threads = static_cast<int>(std::min<size_t>(std::max(args.n_threads, 1), plan.bands.size() * plan.strips.size()));
-  return plan;
-}
 
 // One band of one strip.
 class Task {
  public:
-  Task(const Program& program, const RunArgs& args, const Plan& plan, Rect out, uint8_t* work)
-      : program_(program), args_(args), sizes_(plan.sizes), out_(out), work_(work) {
+  Task(const Program& program, const RunArgs& args, const RowPlan& plan, size_t strip, size_t band, uint8_t* work,
+       uint8_t* seam_space, Seams* seams)
+      : program_(program), args_(args), sizes_(plan.sizes), band_(plan.bands[band]), cols_(plan.strips[strip]), work_(work),
+        seams_(seams) {
     size_t bytes = 0;
-    rings_ = lay_out_rings(program, sizes_, out.cols, plan.ring_rows, &bytes);
-    scratch_ = work + rings_.back().offset + rings_.back().row_bytes * rings_.back().n_rows;
+    rings_ = lay_out_rings(program, sizes_, cols_, plan.ring_rows, &bytes);
+    const size_t n_seams = plan.bands.size() - 1;
+    auto view = [&](size_t boundary) {
+      SeamView seam{&plan.bands[boundary + 1].kept, strip * n_seams + boundary, nullptr, {}};
+      seam.data = seam_space + (strip % plan.n_seam_slots * n_seams + boundary) * plan.seam_bytes;
+      size_t offset = 0;
+      for (size_t i = 0; i < rings_.size(); ++i) {
+        seam.offset.push_back(offset);
+        offset += rings_[i].row_bytes * ((*seam.rows)[i].hi - (*seam.rows)[i].lo);
+      }
+      return seam;
+    };
+    if (band > 0) above_ = view(band - 1);
+    if (band < n_seams) below_ = view(band);
+    if (band > 0 && strip >= static_cast<size_t>(plan.n_seam_slots)) {
+      seams->wait(above_.index - plan.n_seam_slots * n_seams, Seams::kRead);  // who had this slot before
+    }
+    passing_row_bytes_ = passing_row_bytes(program);
+    passing_ = work + rings_.back().offset + rings_.back().row_bytes * rings_.back().n_rows;
+    scratch_ = passing_ + 2 * kMaxRows * passing_row_bytes_;
   }
 
+  // However it ends, nobody shall wait for it.
+  ~Task() {
+    if (above_.rows) seams_->reach(above_.index, Seams::kFilled);
+    if (below_.rows) seams_->reach(below_.index, Seams::kRead);
+  }
+  Task(const Task&) = delete;
+  Task& operator=(const Task&) = delete;
+
   void run() {
-    stream_rows(program_, sizes_, out_.rows, [&](int i, int first, int n, const std::vector<int>&) {
+    int n_kept = 0;
+    for (size_t i = 0; above_.rows && i < rings_.size(); ++i) n_kept += (*above_.rows)[i].hi - (*above_.rows)[i].lo;
+    stream_rows(program_, sizes_, band_, [&](int i, int first, int n, const std::vector<int>&) {
       produce(i, first, n);
-      for (int y = first; y < first + n && i + 1 < static_cast<int>(program_.ops().size()); ++y) pad_row(i, y);
+      if (i == static_cast<int>(rings_.size())) return;  // stored
+      for (int y = first; y < first + n; ++y) {
+        pad_row(i, y);
+        if (!above_.has(i, y)) continue;
+        std::memcpy(seam_row(above_, i, y), ring_row(i, y), rings_[i].row_bytes);
+        if (--n_kept == 0) seams_->reach(above_.index, Seams::kFilled);
+      }
     });
   }
 
  private:
-  // Pixel x of row y of value i, the row clamped to the image.
-  uint8_t* at(int i, int y, int x) const {
+  uint8_t* ring_row(int i, int y) const {
+    const Ring& ring = rings_[i];
+    return work_ + ring.offset + ring.row_bytes * (y % ring.n_rows);
+  }
+  uint8_t* seam_row(const SeamView& seam, int i, int y) const {
+    return seam.data + seam.offset[i] + rings_[i].row_bytes * (y - (*seam.rows)[i].lo);
+  }
+
+  // Pixel x of row y of value i, the row clamped to the image; of the band below, if that makes the row.
+  uint8_t* at(int i, int y, int x) {
     const Ring& ring = rings_[i];
     y = std::clamp(y, 0, sizes_[i].height - 1);
-    return work_ + ring.offset + ring.row_bytes * (y % ring.n_rows) + ring.left_bytes +
+    const bool is_below = below_.has(i, y);
+    if (is_below && !waited_) {
+      seams_->wait(below_.index, Seams::kFilled);
+      waited_ = true;
+    }
+    return (is_below ? seam_row(below_, i, y) : ring_row(i, y)) + ring.left_bytes +
            static_cast<ptrdiff_t>(x - ring.cols.lo) * program_.ops()[i].pixel_bytes();
   }
 
@@ -254,7 +141,7 @@ class Task {
 
   void produce(int i, int first, int n) {
     const Op& op = program_.ops()[i];
-    if (op.kind == OpKind::kConv) return convolve(i, op, first, n);
+    if (op.kind == OpKind::kConv) return convolve_chain(i, first, n);
     for (int y = first; y < first + n; ++y) {
       if (op.kind == OpKind::kInput) load_row(i, y);
       else if (op.kind == OpKind::kStore) store_row(op, y);
@@ -270,9 +157,9 @@ class Task {
   }
 
   void store_row(const Op& op, int y) {
-    const size_t bytes = op.pixel_bytes(), n_cols = out_.cols.hi - out_.cols.lo;
-    uint8_t* out = args_.out + (static_cast<size_t>(y - args_.y) * args_.n_cols + (out_.cols.lo - args_.x)) * bytes;
-    const uint8_t* in = at(op.in[0], y, out_.cols.lo);
+    const size_t bytes = op.pixel_bytes(), n_cols = cols_.hi - cols_.lo;
+    uint8_t* out = args_.out + (static_cast<size_t>(y - args_.y) * args_.n_cols + (cols_.lo - args_.x)) * bytes;
+    const uint8_t* in = at(op.in[0], y, cols_.lo);
     const size_t pixel = program_.ops()[op.in[0]].pixel_bytes();
     if (pixel == bytes) {
       std::memcpy(out, in, n_cols * bytes);
@@ -281,26 +168,46 @@ class Task {
     }
   }
 
-  void convolve(int i, const Op& op, int first, int n) {
+  // The convolution with the chain of passing values before it.
+  void convolve_chain(int i, int first, int n) {
+    std::vector<int> chain{i};
+    while (program_.ops()[program_.ops()[chain.back()].in[0]].passing) chain.push_back(program_.ops()[chain.back()].in[0]);
+    std::reverse(chain.begin(), chain.end());
+    const Range all = rings_[i].cols;
+    const int chunk = chain.size() > 1 ? kChainCols : all.hi - all.lo;
+    for (int x = all.lo; x < all.hi; x += chunk) {
+      for (size_t link = 0; link < chain.size(); ++link) {
+        convolve(chain[link], {first, first + n}, {x, std::min(x + chunk, all.hi)}, link);
+      }
+    }
+  }
+
+  // Row k of what a link of a chain passes on; two buffers take turns.
+  uint8_t* passing_row(size_t link, int k) const { return passing_ + (link % 2 * kMaxRows + k) * passing_row_bytes_; }
+
+  void convolve(int i, Range rows, Range cols, size_t link) {
+    const Op& op = program_.ops()[i];
     const ConvShape& shape = op.conv;
-    const int x = rings_[i].cols.lo, input = op.in[0];
+    const int input = op.in[0], n = rows.hi - rows.lo;
     const uint8_t* in[(kMaxRows - 1) * 2 + 3];
     void* out[kMaxRows];
     const void* add[kMaxRows];
     for (int k = 0; k < (n - 1) * shape.stride + shape.kernel; ++k) {
-      in[k] = at(input, first * shape.stride - shape.kernel / 2 + k, x * shape.stride - shape.kernel / 2);
+      in[k] = program_.ops()[input].passing ? passing_row(link - 1, k)
+                                            : at(input, rows.lo * shape.stride - shape.kernel / 2 + k,
+                                                 cols.lo * shape.stride - shape.kernel / 2);
     }
     for (int k = 0; k < n; ++k) {
-      out[k] = at(i, first + k, x);
-      if (op.in[1] >= 0) add[k] = at(op.in[1], first + k, x);
+      out[k] = op.passing ? passing_row(link, k) : at(i, rows.lo + k, cols.lo);
+      if (op.in[1] >= 0) add[k] = at(op.in[1], rows.lo + k, cols.lo);
     }
     const Op* added = op.in[1] >= 0 ? &program_.ops()[op.in[1]] : nullptr;
     program_.kernels().conv({shape, op.packed.get(), level_row(op.bias), level_row(op.mult), in, out, op.type, op.pixel,
                              added ? add : nullptr, added ? added->type : Dtype::kU8, added ? added->pixel : 0, n,
-                             rings_[i].cols.hi - x, scratch_});
+                             cols.hi - cols.lo, scratch_});
   }
 
-  const int32_t* level_row(const std::vector<std::vector<int32_t>>& table) const {
+  const int32_t* level_row(const std::vector<TableRow>& table) const {
     return table[table.size() == 1 ? 0 : args_.level].data();
   }
 
@@ -345,11 +252,36 @@ class Task {
   const Program& program_;
   const RunArgs& args_;
   const std::vector<Size>& sizes_;
-  Rect out_;
+  const Band& band_;
+  const Range cols_;
   uint8_t* work_;
+  size_t passing_row_bytes_;
+  uint8_t* passing_;
   uint8_t* scratch_;
   std::vector<Ring> rings_;
+  Seams* seams_;
+  SeamView above_, below_;
+  bool waited_ = false;  // for the seam below
 };
+
+// What a thread that runs programs keeps from one call to the next, because fresh pages cost up to a fifth of a call. What is
+// read before it is written means nothing (kernels.h).
+struct WorkSpace {
+  AlignedBytes data;
+  size_t size = 0;
+
+  void grow(size_t n_bytes) {
+    if (n_bytes <= size) return;
+    *this = {};  // so that there are never both
+    data = allocate_aligned_raw(n_bytes);
+    size = n_bytes;
+  }
+};
+
+WorkSpace& work_space() {
+  thread_local WorkSpace space;
+  return space;
+}
 
 void require(bool ok, const std::string& message) {
   if (!ok) throw Error(ErrorCode::kValue, message);
@@ -403,24 +335,28 @@ void check_run(const Program& program, const RunArgs& args) {
 
 size_t work_space_bytes(const Program& program, const RunArgs& args) {
   check_run(program, args);
-  const Plan plan = make_plan(program, args);
-  return plan.bytes_per_thread * plan.n_threads;
+  return make_row_plan(program, args).bytes();
 }
 
 void run_program(const Program& program, const RunArgs& args) {
   check_run(program, args);
-  const Plan plan = make_plan(program, args);
-  const size_t bytes = plan.bytes_per_thread * plan.n_threads;
+  const RowPlan plan = make_row_plan(program, args);
+  const size_t bytes = plan.bytes();
   if (args.max_memory_bytes && bytes > args.max_memory_bytes) {
     throw Error(ErrorCode::kLimit, "work space of " + std::to_string(bytes) + " bytes is more than the limit of " +
                                        std::to_string(args.max_memory_bytes) + "; use fewer threads or raise the limit");
   }
-  const AlignedBytes work = allocate_aligned(bytes);
-  const size_t n_strips = plan.strips.size();
-  parallel_for(plan.bands.size() * n_strips, plan.n_threads, [&](size_t i, int worker) {
-    const Rect out{plan.bands[i / n_strips], plan.strips[i % n_strips]};
-    Task(program, args, plan, out, work.get() + plan.bytes_per_thread * worker).run();
+  WorkSpace& work = work_space();
+  work.grow(bytes);
+  uint8_t* const seam_space = work.data.get() + plan.bytes_per_thread * plan.n_threads;
+  const size_t n_bands = plan.bands.size();
+  Seams seams((n_bands - 1) * plan.strips.size());
+  // In this order a task waits for tasks begun before it only: bands from the lowest to the topmost, strip after strip.
+  parallel_for(n_bands * plan.strips.size(), plan.n_threads, [&](size_t i, int worker) {
+    uint8_t* const space = work.data.get() + plan.bytes_per_thread * worker;
+    Task(program, args, plan, i / n_bands, n_bands - 1 - i % n_bands, space, seam_space, &seams).run();
   });
+  if (bytes > kMaxKeptBytes) work = {};
 }
 
 }  // namespace fastcodec

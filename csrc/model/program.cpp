@@ -101,13 +101,13 @@ void require_shape(const OpReader& reader, const char* what, const TensorView& t
 }
 
 // A level table [L or 1][channels], each row padded with zeros.
-std::vector<std::vector<int32_t>> level_table(const OpReader& reader, const std::string& key, int channels, int n_levels) {
+std::vector<TableRow> level_table(const OpReader& reader, const std::string& key, int channels, int n_levels) {
   const TensorView& tensor = reader.tensor(key, TensorView::Type::kI32, "int32", 2);
   const int64_t n_rows = tensor.shape[0];
   reader.require((n_rows == 1 || n_rows == n_levels) && tensor.shape[1] == channels,
                  "'" + key + "' must have shape [1, " + std::to_string(channels) + "] or [" + std::to_string(n_levels) + ", " +
                      std::to_string(channels) + "], got " + describe(tensor.shape));
-  std::vector<std::vector<int32_t>> table(n_rows, std::vector<int32_t>(round_up(channels, kChannelAlign), 0));
+  std::vector<TableRow> table(n_rows, TableRow(round_up(channels, kChannelAlign), 0));
   const auto* data = static_cast<const int32_t*>(tensor.data);
   for (auto& row : table) {
     std::copy(data, data + channels, row.begin());
@@ -116,8 +116,8 @@ std::vector<std::vector<int32_t>> level_table(const OpReader& reader, const std:
   return table;
 }
 
-std::vector<std::vector<int32_t>> mult_table(const OpReader& reader, int channels, int n_levels) {
-  std::vector<std::vector<int32_t>> table = level_table(reader, "mult", channels, n_levels);
+std::vector<TableRow> mult_table(const OpReader& reader, int channels, int n_levels) {
+  std::vector<TableRow> table = level_table(reader, "mult", channels, n_levels);
   for (const auto& row : table) {
     for (int c = 0; c < channels; ++c) {
       reader.require(row[c] > 0, "mult of channel " + std::to_string(c) + " must be positive, got " + std::to_string(row[c]));
@@ -188,10 +188,16 @@ void load_conv(const OpReader& reader, bool depthwise, const Op& in, const std::
       row[o] = static_cast<int32_t>(static_cast<uint32_t>(row[o]) + static_cast<uint32_t>(op->bias_shift[o]));
     }
   }
+  for (std::vector<TableRow>* table : {&op->bias, &op->mult}) {
+    for (TableRow& row : *table) {
+      row.resize(kernels.conv_table_length(op->conv));
+      kernels.conv_table(op->conv, row.data());
+    }
+  }
 }
 
 // A row [>= channels] as `fold` times the same channels.
-void repeat(std::vector<int32_t>* row, int channels, int fold) {
+void repeat(TableRow* row, int channels, int fold) {
   row->resize(static_cast<size_t>(channels) * fold);
   for (size_t i = channels; i < row->size(); ++i) (*row)[i] = (*row)[i - channels];
 }
@@ -279,10 +285,13 @@ void load_residual(const OpReader& reader, const Op& d, const Op& base, Op* op) 
 
 void FreeAligned::operator()(uint8_t* p) const { ::operator delete[](p, std::align_val_t{64}); }
 
+AlignedBytes allocate_aligned_raw(size_t n_bytes) {
+  return AlignedBytes(static_cast<uint8_t*>(::operator new[]((n_bytes + 63) / 64 * 64, std::align_val_t{64})));
+}
+
 AlignedBytes allocate_aligned(size_t n_bytes) {
-  n_bytes = (n_bytes + 63) / 64 * 64;
-  AlignedBytes bytes(static_cast<uint8_t*>(::operator new[](n_bytes, std::align_val_t{64})));
-  std::memset(bytes.get(), 0, n_bytes);
+  AlignedBytes bytes = allocate_aligned_raw(n_bytes);
+  std::memset(bytes.get(), 0, (n_bytes + 63) / 64 * 64);
   return bytes;
 }
 
@@ -334,7 +343,21 @@ Program::Program(const ProgramSpec& spec, const Kernels& kernels) : kernels_(&ke
   for (size_t i = 0; i + 1 < ops_.size(); ++i) {
     require(!ops_[i].readers.empty(), "'" + ops_[i].name + "' is produced but never used");
   }
+  find_passing();
   measure_reach();
+}
+
+void Program::find_passing() {
+  for (size_t i = 0; i < ops_.size(); ++i) {
+    if (ops_[i].kind != OpKind::kConv || ops_[i].readers.size() != 1) continue;
+    Op& reader = ops_[ops_[i].readers[0]];
+    ops_[i].passing = reader.kind == OpKind::kConv && reader.conv.kernel == 1 && reader.conv.stride == 1 &&
+                      reader.in[1] != static_cast<int>(i);
+    const bool plain = ops_[i].type == Dtype::kU8 && ops_[i].in[1] < 0;
+    if (ops_[i].passing && plain && kernels_->conv_passes(ops_[i].conv, reader.conv)) {
+      ops_[i].conv.own_out = reader.conv.own_in = true;
+    }
+  }
 }
 
 void Program::measure_reach() {

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <new>
 #include <string>
 #include <variant>
 #include <vector>
@@ -68,8 +69,20 @@ struct FreeAligned {
   void operator()(uint8_t* p) const;
 };
 using AlignedBytes = std::unique_ptr<uint8_t[], FreeAligned>;
-// n zeroed bytes aligned to 64. Throws std::bad_alloc.
+// n bytes aligned to 64, zeroed or as they are. Both throw std::bad_alloc.
 AlignedBytes allocate_aligned(size_t n_bytes);
+AlignedBytes allocate_aligned_raw(size_t n_bytes);
+
+// One row of a level table.
+template <class T>
+struct Aligned64 {
+  using value_type = T;
+  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{64})); }
+  void deallocate(T* p, size_t) { ::operator delete(p, std::align_val_t{64}); }
+  bool operator==(const Aligned64&) const { return true; }
+  bool operator!=(const Aligned64&) const { return false; }
+};
+using TableRow = std::vector<int32_t, Aligned64<int32_t>>;
 
 // One operation and the value it produces. Operation 0 is the input, the last one stores the result.
 struct Op {
@@ -82,14 +95,15 @@ struct Op {
   Dtype type = Dtype::kU8;
   Scale scale;
   std::vector<int> readers;   // operations that read it, ascending
+  bool passing = false;       // a convolution's that one 1x1 convolution of stride 1 alone reads, see execute.cpp
   // convolution
   ConvShape conv{};
   AlignedBytes packed;
   std::vector<int8_t> weight;              // as loaded, for the CUDA backend
   std::vector<int32_t> bias_shift;         // [out_channels]
   // convolution and scale
-  std::vector<std::vector<int32_t>> bias;  // [levels or 1][round_up(channels)], bias_shift added
-  std::vector<std::vector<int32_t>> mult;
+  std::vector<TableRow> bias;              // [levels or 1][round_up(channels) or conv_table_length], bias_shift added
+  std::vector<TableRow> mult;
   int fold = 1;                            // scale: so many pixels are one for the kernel, and the tables repeat
   bool narrow = false;                     // scale: see ScaleArgs
   // phase
@@ -130,6 +144,7 @@ class Program {
 
  private:
   void add_op(const OpSpec& spec, const ProgramSpec& program);
+  void find_passing();
   void measure_reach();
 
   const Kernels* kernels_;

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import statistics
 import tempfile
@@ -239,10 +240,18 @@ def sample_image(size: tuple[int, int], channels: int) -> NDArray[np.uint8]:
     return np.clip(np.stack(planes, -1) + rng.normal(0, 6, (*size, channels)), 0, 255).astype(np.uint8)
 
 
-def _out_size(program: Program, size: tuple[int, int]) -> tuple[int, int]:
-    if program.scale < 1:
-        return -(-size[0] // 2), -(-size[1] // 2)
-    return int(size[0] * program.scale), int(size[1] * program.scale)
+def _sample(program: Program, size: tuple[int, int]) -> Array:
+    """A picture, or noise of another type, so large that it or the result, if that is larger, has that size."""
+    height, width = (math.ceil(n / max(program.scale, 1)) for n in size)
+    if program.in_dtype == np.uint8:
+        return sample_image((height, width), program.in_channels)
+    noise = np.random.default_rng(1).normal(0, 40, (height, width, program.in_channels))
+    return np.clip(noise, -128, 127).astype(program.in_dtype)
+
+
+def _out_size(program: Program, picture: Array) -> tuple[int, int]:
+    height, width = (math.ceil(n * program.scale) for n in picture.shape[:2])
+    return height, width
 
 
 def _error(out: Array, truth: Array, int8: bool) -> tuple[str, str]:
@@ -283,10 +292,10 @@ def measure(
             "scalar",
         )
     reference = Program(network.spec, network.tensors, backend="reference")
-    picture = sample_image(size, reference.native.in_channels)
-    small = sample_image(CHECK_SIZE, reference.native.in_channels)
-    expected = reference.run(small, 0, _out_size(reference, CHECK_SIZE))
-    gmac = reference.native.macs(*size) / 1e9
+    picture, small = _sample(reference, size), _sample(reference, CHECK_SIZE)
+    expected = reference.run(small, 0, _out_size(reference, small))
+    in_size = (picture.shape[0], picture.shape[1])
+    gmac = reference.native.macs(*in_size) / 1e9
     calls: dict[str, Call] = {}
     pairs: dict[str, Call] = {}  # on two threads
     rows: dict[str, Json] = {}
@@ -299,7 +308,7 @@ def measure(
         got = program.run(small, 0, expected.shape[:2])
         if not np.array_equal(got, expected):
             raise AssertionError(f"{name}, network {network.name}: differs from the reference kernels")
-        out_size = _out_size(program, size)
+        out_size = _out_size(program, picture)
 
         def make(program: Program = program, out_size: tuple[int, int] = out_size, n: int = threads) -> Call:
             return lambda: program.run(picture, 0, out_size, threads=n)
@@ -307,7 +316,7 @@ def measure(
         calls[name], _, memory = _load(make)
         if threads == 1 and (os.cpu_count() or 1) > 1:
             pairs[name] = make(n=2)
-        work_space = program.native.work_space_bytes(size, out_size, out_size, threads)
+        work_space = program.native.work_space_bytes(in_size, out_size, out_size, threads)
         rows[name] = {"memory_bytes": memory, "work_space_bytes": work_space, "checked": "equal to the reference"}
 
     with contextlib.ExitStack() as stack:
@@ -352,7 +361,7 @@ def _gpu_rows(network: Network, picture: Array, gmac: float, repeats: int) -> li
         if not torch.cuda.is_available():
             return []
         program = Program(network.spec, network.tensors)
-        out_size = _out_size(program, picture.shape[:2])
+        out_size = _out_size(program, picture)
         image = torch.from_numpy(picture).cuda()
         got = program.run_torch(image, 0, out_size).cpu().numpy()
         assert np.array_equal(got, program.run(picture, 0, out_size)), f"{network.name}: CUDA differs from the CPU"

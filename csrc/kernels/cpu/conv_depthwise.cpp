@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Depthwise convolution of the most usual kind: stride 1, bytes to bytes, nothing to add. Pixels lie without gaps, so a row
-// is one long run of bytes, 64 at a time, whatever the number of channels; the weights repeat with it. The bytes of four
+// is one long run of bytes, a vector at a time, whatever the number of channels; the weights repeat with it. The bytes of four
 // rows, zipped, make lanes of four rows of one channel: with the weights w0 w1 w2 0 they give the products of one output
 // row, with 0 w0 w1 w2 those of the next.
 #include <string.h>
@@ -17,14 +17,16 @@ namespace {
 
 constexpr int kBlockBytes = 4 * kLanes;
 constexpr int kPieces = kLanes / 4;
+constexpr int kVectorWeights = 4 * kLanes;                  // of one vector of sums, for one column and output row
+constexpr int kBlockWeights = 3 * 2 * 4 * kVectorWeights;
 constexpr int kPiece = 16;  // bytes that zip together; four of their channels go into a vector of sums
-constexpr int kMaxPeriod = 4 * 1024 / kBlockBytes;  // 1024: kMaxChannels of a program
 
 // Blocks after which the channels come again.
 int period_of(const ConvShape& s) {
-  int n = 1;
-  while (n * kBlockBytes % s.in_pixel) ++n;
-  return n;
+  const int pieces = s.in_pixel / kPiece;
+  int common = kPieces;
+  while (pieces % common) common /= 2;
+  return pieces / common;
 }
 
 // First of the four channels in lanes 4 * piece .. 4 * piece + 3 of the vector of sums `vector` of a block.
@@ -32,21 +34,63 @@ int channel_of(const ConvShape& s, int block, int vector, int piece) {
   return (block * kBlockBytes + piece * kPiece) % s.in_pixel + vector * 4;
 }
 
-// [channel] to [block][vector][lane]
-void spread(const ConvShape& s, const int32_t* from, int32_t* to) {
-  for (int block = 0; block < period_of(s); ++block) {
-    for (int i = 0; i < kBlockBytes / 4; ++i, to += 4) memcpy(to, from + channel_of(s, block, i / kPieces, i % kPieces), 16);
+// Lanes of four rows each, for kPairs pairs of output rows; 4 channels of each piece in a vector.
+template <int kPairs>
+inline void load_columns(const uint8_t* const* rows, ptrdiff_t at, Fours (&columns)[kPairs][4]) {
+  V low[kPairs + 1], high[kPairs + 1];
+  for (int i = 0; i <= kPairs; ++i) {
+    const V a = once(load_bytes(rows[2 * i] + at)), b = once(load_bytes(rows[2 * i + 1] + at));
+    low[i] = zip8_low(a, b);
+    high[i] = zip8_high(a, b);
+  }
+  for (int i = 0; i < kPairs; ++i) {
+    columns[i][0] = low_fours(low[i], low[i + 1]);
+    columns[i][1] = high_fours(low[i], low[i + 1]);
+    columns[i][2] = low_fours(high[i], high[i + 1]);
+    columns[i][3] = high_fours(high[i], high[i + 1]);
   }
 }
 
-struct Column {
-  V v[4];  // lanes of four rows; 4 channels of each piece
-};
-
-inline Column load_column(const uint8_t* const rows[4], ptrdiff_t at) {
-  const V a = load_bytes(rows[0] + at), b = load_bytes(rows[1] + at), c = load_bytes(rows[2] + at), d = load_bytes(rows[3] + at);
-  const V low = zip8_low(a, b), high = zip8_high(a, b), low2 = zip8_low(c, d), high2 = zip8_high(c, d);
-  return {{zip16_low(low, low2), zip16_high(low, low2), zip16_low(high, high2), zip16_high(high, high2)}};
+// Output rows y .. y + 2 kPairs; those from a.n_rows on are not wanted.
+template <int kPairs>
+void row_pairs(const ConvArgs& a, const uint8_t* packed, int y) {
+  const ConvShape& s = a.shape;
+  const int period = period_of(s), last = a.n_rows - 1;
+  const int32_t *bias = a.bias + s.in_pixel, *mult = a.mult + s.in_pixel;
+  const uint8_t* rows[2 * kPairs + 2];
+  uint8_t* out[2 * kPairs];
+  for (int i = 0; i < 2 * kPairs + 2; ++i) rows[i] = a.in[y + i < last + 2 ? y + i : last + 2];
+  for (int i = 0; i < 2 * kPairs; ++i) out[i] = static_cast<uint8_t*>(a.out[y + i < last ? y + i : last]);
+  const ptrdiff_t n = static_cast<ptrdiff_t>(a.n_cols) * s.in_pixel;
+  int block = 0;
+  for (ptrdiff_t i = 0; i < n; i += kBlockBytes, block = block + 1 == period ? 0 : block + 1) {
+    const auto* w = reinterpret_cast<const Weight*>(packed) + static_cast<ptrdiff_t>(block) * kBlockWeights;
+    V sums[kPairs][2][4];
+    for (int v = 0; v < 4; ++v) {
+      const V start = load(bias + block * kBlockBytes + v * kLanes);
+      for (auto& pair : sums) pair[0][v] = pair[1][v] = start;
+    }
+    for (int kx = 0; kx < 3; ++kx) {
+      Fours columns[kPairs][4];
+      load_columns<kPairs>(rows, i + kx * static_cast<ptrdiff_t>(s.in_pixel), columns);
+      for (int row = 0; row < 2; ++row) {
+        for (int v = 0; v < 4; ++v, w += kVectorWeights) {
+          const Fours weights = load_fours(w);
+          for (int pair = 0; pair < kPairs; ++pair) sums[pair][row][v] = dot4(sums[pair][row][v], columns[pair][v], weights);
+        }
+      }
+    }
+    for (int v = 0; v < 4; ++v) {
+      const V m = load(mult + block * kBlockBytes + v * kLanes), odd = odd_lanes(m);
+      for (auto& pair : sums) {
+        for (auto& row : pair) row[v] = mul_shift_32(row[v], m, odd);
+      }
+    }
+    for (int row = 2 * kPairs - 1; row >= 0; --row) {  // downwards: rows that are not wanted are written over
+      const V(&sum)[4] = sums[row / 2][row % 2];
+      store_bytes(out[row] + i, narrow_u8(sum[0], sum[1], sum[2], sum[3]));
+    }
+  }
 }
 
 }  // namespace
@@ -55,51 +99,39 @@ bool conv_depthwise_fits(const ConvShape& s) {
   return s.depthwise && s.stride == 1 && !s.in_signed && s.in_pixel == round_up(s.out_channels, kChannelAlign);
 }
 
-size_t conv_depthwise_packed_bytes(const ConvShape& s) { return static_cast<size_t>(period_of(s)) * 3 * 2 * 4 * kBlockBytes; }
+size_t conv_depthwise_packed_bytes(const ConvShape& s) {
+  return static_cast<size_t>(period_of(s)) * kBlockWeights * sizeof(Weight);
+}
 
-// [block][column][output row][vector][lane][4 rows]
+// [block][column][output row][vector], then of the four rows [pair or all][lane][row]
 void conv_depthwise_pack(const ConvShape& s, const int8_t* weight, uint8_t* packed) {
+  auto* out = reinterpret_cast<Weight*>(packed);
   for (int block = 0; block < period_of(s); ++block) {
-    for (int kx = 0; kx < 3; ++kx) {
-      for (int i = 0; i < 2 * 4 * kLanes * 4; ++i) {
-        const int row = i / (4 * kLanes * 4), ky = i % 4 - row, c = channel_of(s, block, i / 4 / kLanes % 4, i / 16 % kPieces) + i / 4 % 4;
-        const bool real = ky >= 0 && ky < 3 && c < s.out_channels;
-        *packed++ = real ? static_cast<uint8_t>(weight[c * 9 + ky * 3 + kx]) : 0;
-      }
+    for (int i = 0; i < kBlockWeights; ++i) {
+      const int kx = i / (2 * 4 * kVectorWeights), row = i / (4 * kVectorWeights) % 2, vector = i / kVectorWeights % 4;
+      const int lane = i / kGroup % kLanes, ky = i % kVectorWeights / (kGroup * kLanes) * kGroup + i % kGroup - row;
+      const int c = channel_of(s, block, vector, lane / 4) + lane % 4;
+      const bool real = ky >= 0 && ky < 3 && c < s.out_channels;
+      *out++ = real ? weight[c * 9 + ky * 3 + kx] : 0;
     }
   }
 }
 
+int conv_depthwise_table_length(const ConvShape& s) { return period_of(s) * kBlockBytes; }
+
+// Behind [channel], [block][vector][lane].
+void conv_depthwise_table(const ConvShape& s, int32_t* table) {
+  int32_t* out = table + s.in_pixel;
+  for (int i = 0; i < period_of(s) * kBlockBytes; i += 4, out += 4) {
+    const int vector = i / kLanes % 4, piece = i % kLanes / 4;
+    memcpy(out, table + channel_of(s, i / kBlockBytes, vector, piece), 16);
+  }
+}
+
 void conv_depthwise(const ConvArgs& a, const uint8_t* packed) {
-  const ConvShape& s = a.shape;
-  const int period = period_of(s);
-  alignas(64) int32_t bias[kMaxPeriod * kBlockBytes], mult[kMaxPeriod * kBlockBytes];
-  spread(s, a.bias, bias);
-  spread(s, a.mult, mult);
-  const ptrdiff_t n = static_cast<ptrdiff_t>(a.n_cols) * s.in_pixel;
-  for (int y = 0; y < a.n_rows; y += 2) {
-    const bool both = y + 1 < a.n_rows;
-    const uint8_t* const rows[4] = {a.in[y], a.in[y + 1], a.in[y + 2], a.in[both ? y + 3 : y + 2]};
-    int block = 0;
-    for (ptrdiff_t i = 0; i < n; i += kBlockBytes, block = block + 1 == period ? 0 : block + 1) {
-      const auto* w = reinterpret_cast<const Weight*>(packed) + static_cast<ptrdiff_t>(block) * 3 * 2 * 4 * kBlockBytes;
-      V sums[2][4];
-      for (int v = 0; v < 4; ++v) sums[0][v] = sums[1][v] = load(bias + block * kBlockBytes + v * kLanes);
-      for (int kx = 0; kx < 3; ++kx) {
-        const Column column = load_column(rows, i + kx * static_cast<ptrdiff_t>(s.in_pixel));
-        for (int row = 0; row < 2; ++row) {
-          for (int v = 0; v < 4; ++v, w += kBlockBytes) sums[row][v] = dot(sums[row][v], column.v[v], load_weights(w));
-        }
-      }
-      for (int v = 0; v < 4; ++v) {
-        const V m = load(mult + block * kBlockBytes + v * kLanes), odd = odd_lanes(m);
-        for (int row = 0; row < 2; ++row) sums[row][v] = mul_shift_32(sums[row][v], m, odd);
-      }
-      const V lower = narrow_u8(sums[1][0], sums[1][1], sums[1][2], sums[1][3]);
-      const V upper = narrow_u8(sums[0][0], sums[0][1], sums[0][2], sums[0][3]);
-      store_bytes(static_cast<uint8_t*>(a.out[both ? y + 1 : y]) + i, lower);  // of a single row, written over by the next
-      store_bytes(static_cast<uint8_t*>(a.out[y]) + i, upper);
-    }
+  for (int y = 0; y < a.n_rows; y += 2 * kMaxPairs) {
+    if (a.n_rows - y > 2) row_pairs<kMaxPairs>(a, packed, y);
+    else row_pairs<1>(a, packed, y);
   }
 }
 
@@ -108,6 +140,8 @@ void conv_depthwise(const ConvArgs& a, const uint8_t* packed) {
 bool conv_depthwise_fits(const ConvShape&) { return false; }
 size_t conv_depthwise_packed_bytes(const ConvShape&) { return 0; }
 void conv_depthwise_pack(const ConvShape&, const int8_t*, uint8_t*) {}
+int conv_depthwise_table_length(const ConvShape&) { return 0; }
+void conv_depthwise_table(const ConvShape&, int32_t*) {}
 void conv_depthwise(const ConvArgs&, const uint8_t*) {}
 
 #endif

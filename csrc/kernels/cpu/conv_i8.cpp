@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: 2026 fastcodec authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Direct convolution and depthwise convolution. A block of kPixels pixels x B vectors of output channels stays in
-// registers while all taps and input channels run by; activations are broadcast, weights lie in the order of use:
+// Direct convolution and depthwise convolution. A block of P pixels x B vectors of output channels stays in registers
+// while all taps and input channels run by; activations are broadcast, weights lie in the order of use:
 // [block of output channels][tap][group of input channels][B][lane][kGroup].
 #include <string.h>
 
@@ -12,10 +12,7 @@
 namespace fastcodec::FASTCODEC_ISA {
 namespace {
 
-constexpr int kBlockVectors = 2;  // B of all blocks but perhaps the last, which may have one
 constexpr int kChunkPixels = 96;  // columns that pass through all rows and channels while they are in the L1 cache
-
-static_assert(kPixels <= kBlockPixels && kChunkPixels % kPixels == 0, "a block must end inside the slack of a row");
 
 // One row of taps is a few runs of consecutive bytes: a single one when the pixels lie without gaps, else one a tap.
 struct Runs {
@@ -30,6 +27,15 @@ Runs runs_of(const ConvShape& s) {
 
 int n_vectors(const ConvShape& s) { return round_up(s.out_channels, kLanes) / kLanes; }
 
+// B of the block from vector v on: two vectors, but three where one would be left over.
+int block_vectors(const ConvShape& s, int v) {
+  const int left = n_vectors(s) - v;
+  return left == 3 ? 3 : left < 2 ? left : 2;
+}
+template <int B>
+constexpr int kBlockOf = B == 3 ? kPixels * 2 / 3 : kPixels;  // P: as many sums as registers hold
+static_assert(kPixels <= kBlockPixels && kChunkPixels % kPixels == 0 && kChunkPixels % kBlockOf<3> == 0, "a block must end inside the slack of a row");
+
 bool needs_stage(const ConvShape& s) { return !kActIsU8 || s.in_signed; }
 
 // Elements of one staged row: the pixels of a chunk, and the overshoot of the last group and of stage() itself.
@@ -37,18 +43,18 @@ ptrdiff_t stage_pitch(const ConvShape& s) {
   return round_up(((kChunkPixels - 1) * s.stride + s.kernel) * s.in_pixel + kGroup + 64, 64);
 }
 
-// The sums of kPixels pixels and B vectors of channels: sums[pixel][B][lane]. A function of its own that ends in plain
+// The sums of P pixels and B vectors of channels: sums[pixel][B][lane]. A function of its own that ends in plain
 // stores, because the compiler only then keeps all sums in registers.
 template <int B>
 inline void sum_block(const ConvShape& s, Runs runs, const Act* const* rows, ptrdiff_t at, const Weight* w, int32_t* sums) {
-  V acc[kPixels][B];
+  V acc[kBlockOf<B>][B];
   for (auto& pixel : acc) {
     for (V& v : pixel) v = zero();
   }
   const ptrdiff_t step = static_cast<ptrdiff_t>(s.stride) * s.in_pixel;
   for (int ky = 0; ky < s.kernel; ++ky) {
     for (int run = 0; run < runs.n_runs; ++run) {
-      w = accumulate<kPixels, B>(acc, rows[ky] + at + static_cast<ptrdiff_t>(run) * s.in_pixel, step, w, runs.n_steps);
+      w = accumulate<kBlockOf<B>, B>(acc, rows[ky] + at + static_cast<ptrdiff_t>(run) * s.in_pixel, step, w, runs.n_steps);
     }
   }
   for (auto& pixel : acc) {
@@ -69,10 +75,11 @@ void conv_span(const ConvArgs& a, const Act* const* rows, const Weight* w, int y
     bias[b] = load(a.bias + c + b * kLanes);
     mult[b] = load(a.mult + c + b * kLanes);
   }
-  for (int i = 0; i < n; i += kPixels) {
-    alignas(64) int32_t sums[kPixels * B * kLanes];
+  constexpr int P = kBlockOf<B>;
+  for (int i = 0; i < n; i += P) {
+    alignas(64) int32_t sums[P * B * kLanes];
     sum_block<B>(a.shape, runs, rows, i * step, w, sums);
-    finish_block<kPixels, B>(a, sums, bias, mult, y, x + i, c);
+    finish_block<P, B>(a, sums, bias, mult, y, x + i, c);
   }
 }
 
@@ -153,8 +160,8 @@ size_t depthwise_bytes(const ConvShape& s) { return static_cast<size_t>(n_vector
 void pack_dense(const ConvShape& s, const int8_t* weight, Weight* packed) {
   const Runs runs = runs_of(s);
   const int run_taps = s.kernel / runs.n_runs;  // taps in a run
-  for (int v = 0; v < n_vectors(s); v += kBlockVectors) {
-    const int n_block = n_vectors(s) - v < kBlockVectors ? n_vectors(s) - v : kBlockVectors;
+  for (int v = 0, n_block; v < n_vectors(s); v += n_block) {
+    n_block = block_vectors(s, v);
     for (int row = 0; row < s.kernel * runs.n_runs; ++row) {  // all runs, in order
       for (int step = 0; step < runs.n_steps; ++step) {
         for (int lane = 0; lane < n_block * kLanes; ++lane) {
@@ -218,10 +225,12 @@ void conv_direct(const ConvArgs& a) {
         rows[i] = reinterpret_cast<const Act*>(row);
       }
     }
-    for (int v = 0; v < n_vectors(s); v += kBlockVectors) {
+    for (int v = 0, n_block; v < n_vectors(s); v += n_block) {
+      n_block = block_vectors(s, v);
       const auto* weights = reinterpret_cast<const Weight*>(a.packed) + v * vector_weights;
       for (int y = 0; y < a.n_rows; ++y) {
-        if (n_vectors(s) - v >= kBlockVectors) conv_span<kBlockVectors>(a, rows + y * s.stride, weights, y, x, n, v * kLanes);
+        if (n_block == 3) conv_span<3>(a, rows + y * s.stride, weights, y, x, n, v * kLanes);
+        else if (n_block == 2) conv_span<2>(a, rows + y * s.stride, weights, y, x, n, v * kLanes);
         else conv_span<1>(a, rows + y * s.stride, weights, y, x, n, v * kLanes);
       }
     }

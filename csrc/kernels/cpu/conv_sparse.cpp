@@ -1,9 +1,10 @@
 // SPDX-FileCopyrightText: 2026 fastcodec authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// 1x1 convolution that skips zero blocks of weights: kLanes outputs (8 on AVX2, 16 on AVX-512) x 4 inputs. For each vector
-// of outputs a list says which groups of 4 inputs meet weights, and only their weights are stored. A block of twice as many
-// pixels as in the dense convolution makes up for the single vector of weights.
+// 1x1 convolution that skips zero blocks of weights: kLanes outputs (8 on AVX2) x 4 inputs; where kLanes is more than 8,
+// conv_sparse_pixels.cpp does it. For each vector of outputs a list says which groups of 4 inputs meet weights, and only
+// their weights are stored. A block of twice as many pixels as in the dense convolution makes up for the single vector of
+// weights.
 #include <string.h>
 
 #include "kernels/cpu/conv.h"
@@ -59,6 +60,7 @@ inline void sum_blocks(const Act* in, ptrdiff_t step, const int32_t* input, int 
 }  // namespace
 
 int conv_sparse_blocks(const ConvShape& s, const int8_t* weight) {
+  if (conv_sparse_pixels_fits()) return conv_sparse_pixels_blocks(s, weight);
   if (s.depthwise || s.kernel != 1) return 0;
   int n_blocks = 0;
   for (int v = 0; v < n_vectors(s); ++v) {
@@ -67,9 +69,12 @@ int conv_sparse_blocks(const ConvShape& s, const int8_t* weight) {
   return n_blocks * 100 <= n_vectors(s) * n_groups(s) * kMaxPercent ? n_blocks : 0;
 }
 
-size_t conv_sparse_packed_bytes(const ConvShape& s) { return lists_bytes(s) + s.n_blocks * kBlockBytes; }
+size_t conv_sparse_packed_bytes(const ConvShape& s) {
+  return conv_sparse_pixels_fits() ? conv_sparse_pixels_packed_bytes(s) : lists_bytes(s) + s.n_blocks * kBlockBytes;
+}
 
 void conv_sparse_pack(const ConvShape& s, const int8_t* weight, uint8_t* packed, int32_t* bias_shift) {
+  if (conv_sparse_pixels_fits()) return conv_sparse_pixels_pack(s, weight, packed, bias_shift);
   memset(packed, 0, conv_sparse_packed_bytes(s));
   auto* first = reinterpret_cast<int32_t*>(packed);
   int32_t* input = first + n_vectors(s) + 1;
@@ -94,9 +99,13 @@ void conv_sparse_pack(const ConvShape& s, const int8_t* weight, uint8_t* packed,
   }
 }
 
-size_t conv_sparse_scratch_bytes(const ConvShape& s) { return needs_stage(s) ? stage_elements(s) * sizeof(Act) : 0; }
+size_t conv_sparse_scratch_bytes(const ConvShape& s) {
+  if (conv_sparse_pixels_fits()) return conv_sparse_pixels_scratch_bytes(s);
+  return needs_stage(s) ? stage_elements(s) * sizeof(Act) : 0;
+}
 
 void conv_sparse(const ConvArgs& a) {
+  if (conv_sparse_pixels_fits()) return conv_sparse_pixels(a);
   const ConvShape& s = a.shape;
   const ptrdiff_t step = static_cast<ptrdiff_t>(s.stride) * s.in_pixel;
   const auto* first = reinterpret_cast<const int32_t*>(a.packed);

@@ -62,10 +62,10 @@ inline __attribute__((always_inline)) void finish_quad(const ConvArgs& a, const 
   if (w->next == w->end) return;
   const int32_t* sums = w->next;
   if (kOut == Out::kU8) {
-    const V v0 = mul_shift_32(load_once(sums), mult[0], mult_odd[0]);
-    const V v1 = mul_shift_32(load_once(sums + kLanes), mult[1 % N], mult_odd[1 % N]);
-    const V v2 = mul_shift_32(load_once(sums + 2 * kLanes), mult[0], mult_odd[0]);
-    const V v3 = mul_shift_32(load_once(sums + 3 * kLanes), mult[1 % N], mult_odd[1 % N]);
+    const V v0 = mul_shift_32(once(load(sums)), mult[0], mult_odd[0]);
+    const V v1 = mul_shift_32(once(load(sums + kLanes)), mult[1 % N], mult_odd[1 % N]);
+    const V v2 = mul_shift_32(once(load(sums + 2 * kLanes)), mult[0], mult_odd[0]);
+    const V v3 = mul_shift_32(once(load(sums + 3 * kLanes)), mult[1 % N], mult_odd[1 % N]);
     store_pieces<kQuadPixels>(w->out, a.out_pixel, pack_u8(v0, v1, v2, v3));
     w->out += static_cast<ptrdiff_t>(kQuadPixels) * a.out_pixel;
   } else if (kWide) {
@@ -76,7 +76,7 @@ inline __attribute__((always_inline)) void finish_quad(const ConvArgs& a, const 
     w->x += kQuadPixels;
   } else {
     for (int i = 0; i < 4; ++i) {
-      finish_one<kOut>(a, load_once(sums + i * kLanes), mult[i % N], mult_odd[i % N], *w, w->x + i / N, c + i % N * kLanes);
+      finish_one<kOut>(a, once(load(sums + i * kLanes)), mult[i % N], mult_odd[i % N], *w, w->x + i / N, c + i % N * kLanes);
     }
     w->x += kQuadPixels;
   }

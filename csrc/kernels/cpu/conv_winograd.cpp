@@ -39,9 +39,10 @@ int n_vectors(const ConvShape& s) { return round_up(s.out_channels, kLanes) / kL
 size_t vector_weights(const ConvShape& s) { return static_cast<size_t>(padded_in(s)) * kLanes; }
 
 // o = B^T d
-inline void transform_in(const V16* d, V16* o) {
-  const V16 a = sub16(d[4], shift_left16<2>(d[2])), b = sub16(d[3], shift_left16<2>(d[1]));
-  const V16 c = sub16(d[4], d[2]), e = sub16(d[3], d[1]), e2 = add16(e, e);
+template <class T>
+inline void transform_in(const T* d, T* o) {
+  const T a = sub16(d[4], shift_left16<2>(d[2])), b = sub16(d[3], shift_left16<2>(d[1]));
+  const T c = sub16(d[4], d[2]), e = sub16(d[3], d[1]), e2 = add16(e, e);
   o[0] = add16(shift_left16<2>(sub16(d[0], d[2])), c);
   o[1] = add16(a, b);
   o[2] = sub16(a, b);
@@ -59,28 +60,39 @@ inline void transform_out(const V* m, V* o) {
   o[3] = add(add(difference12, shift_left<3>(difference34)), shift_left<2>(m[5]));
 }
 
-// Transformed inputs of n tiles: v[position][tile][channel]. rows[y] at the first tap of the first tile.
+// Transformed inputs of a tile, of the channels in one vector T; rows[y] at the first tap and channel.
+template <bool kSigned, class T>
+inline void transform_channels(const uint8_t* const rows[6], ptrdiff_t offset, int pixel, ptrdiff_t pitch, int16_t* v) {
+  T half[6][6];
+  for (int x = 0; x < 6; ++x) {
+    T d[6], o[6];
+    for (int y = 0; y < 6; ++y) {
+      const uint8_t* p = rows[y] + offset + x * pixel;
+      if (kSigned) load16_i8(p, &d[y]);
+      else load16_u8(p, &d[y]);
+    }
+    transform_in(d, o);
+    for (int y = 0; y < 6; ++y) half[y][x] = o[y];
+  }
+  for (int y = 0; y < 6; ++y) {
+    T o[6];
+    transform_in(half[y], o);
+    for (int x = 0; x < 6; ++x) store16(v + (y * 6 + x) * pitch, o[x]);
+  }
+}
+
+// Of n tiles: v[position][tile][channel]. rows[y] at the first tap of the first tile.
 template <bool kSigned>
 void transform_tiles(const ConvShape& s, const uint8_t* const rows[6], int n, int16_t* v) {
   const int channels = padded_in(s);
-  for (int tile = 0; tile < n; ++tile) {
-    for (int c = 0; c < channels; c += kLanes16) {
-      V16 half[6][6];
-      for (int x = 0; x < 6; ++x) {
-        V16 d[6], o[6];
-        for (int y = 0; y < 6; ++y) {
-          const uint8_t* p = rows[y] + static_cast<ptrdiff_t>(tile * 4 + x) * s.in_pixel + c;
-          d[y] = kSigned ? load16_i8(p) : load16_u8(p);
-        }
-        transform_in(d, o);
-        for (int y = 0; y < 6; ++y) half[y][x] = o[y];
-      }
-      for (int y = 0; y < 6; ++y) {
-        V16 o[6];
-        transform_in(half[y], o);
-        for (int x = 0; x < 6; ++x) store16(v + ((y * 6 + x) * kTiles + tile) * channels + c, o[x]);
-      }
+  const ptrdiff_t pitch = static_cast<ptrdiff_t>(kTiles) * channels;
+  for (int tile = 0; tile < n; ++tile, v += channels) {
+    const ptrdiff_t offset = static_cast<ptrdiff_t>(tile) * 4 * s.in_pixel;
+    int c = 0;
+    for (; c + kWideLanes16 <= channels; c += kWideLanes16) {
+      transform_channels<kSigned, Wide16>(rows, offset + c, s.in_pixel, pitch, v + c);
     }
+    for (; c < channels; c += kLanes16) transform_channels<kSigned, V16>(rows, offset + c, s.in_pixel, pitch, v + c);
   }
 }
 
@@ -118,11 +130,13 @@ void finish_tiles(const ConvArgs& a, const int32_t* m, int n, int x, int c) {
     for (int row = 0; row < a.n_rows; ++row) {
       V o[4];
       transform_out(half[row], o);
-      for (int column = 0; column < 4; ++column) {
-        const V acc = shift_right<6>(mul(o[column], inverse));
-        const ptrdiff_t at = x + tile * 4 + column;
-        if (plain) finish_plain(static_cast<uint8_t*>(a.out[row]) + at * a.out_pixel + c, acc, bias, mult);
-        else finish(a, acc, bias, mult, row, at, c);
+      for (V& v : o) v = shift_right<6>(mul(v, inverse));
+      const ptrdiff_t at = x + tile * 4;
+      if (plain) {
+        for (V& v : o) v = mul_shift_32(add(v, bias), mult);
+        store_u8_quad(static_cast<uint8_t*>(a.out[row]) + at * a.out_pixel + c, a.out_pixel, o);
+      } else {
+        for (int column = 0; column < 4; ++column) finish(a, o[column], bias, mult, row, at + column, c);
       }
     }
   }
@@ -141,7 +155,7 @@ int16_t transformed_weight(const int8_t* taps, int in_channels, int row, int col
 
 bool conv_winograd_fits(const ConvShape& s, int64_t max_abs_acc) {
   return !s.depthwise && s.kernel == 3 && s.stride == 1 && s.in_channels >= 12 && s.in_channels <= kMaxInChannels &&
-         s.out_channels >= kLanes && max_abs_acc < (int64_t{1} << 25);
+         4 * s.out_channels >= 3 * kLanes && max_abs_acc < (int64_t{1} << 25);
 }
 
 size_t conv_winograd_packed_bytes(const ConvShape& s) {

@@ -28,29 +28,34 @@ int64_t peak_macs(int64_t rounds) {
 namespace {
 
 constexpr int kSteps = 64;
-alignas(64) constexpr Weight kWeights[kSteps * kLanes * kGroup] = {};
-alignas(64) constexpr Act kActs[kSteps * kGroup] = {};
+constexpr int kVectors = 2;
+alignas(64) constexpr Weight kWeights[kSteps * kVectors * kLanes * kGroup] = {};
+alignas(64) constexpr Act kActs[(kSteps + kPixels) * kGroup] = {};
 
 // As the convolutions have it: so the compiler keeps all sums in registers.
 inline void sum_once(const Act* in, int32_t* sums) {
-  V acc[kPixels][1];
-  for (int p = 0; p < kPixels; ++p) acc[p][0] = load(sums + p * kLanes);
-  accumulate<kPixels, 1>(acc, in, 0, kWeights, kSteps);
+  V acc[kPixels][kVectors];
   for (auto& pixel : acc) {
-    store(sums, pixel[0]);
-    sums += kLanes;
+    for (V& v : pixel) v = zero();
+  }
+  accumulate<kPixels, kVectors>(acc, in, kGroup, kWeights, kSteps);
+  for (auto& pixel : acc) {
+    for (V& v : pixel) {
+      store(sums, v);
+      sums += kLanes;
+    }
   }
 }
 
 }  // namespace
 
 int64_t peak_macs(int64_t rounds) {
-  alignas(64) int32_t sums[kPixels * kLanes] = {};
+  alignas(64) int32_t sums[kPixels * kVectors * kLanes] = {};
   for (int64_t i = 0; i < rounds; ++i) {
     sum_once(kActs, sums);
     asm volatile("" : : "r"(sums) : "memory");  // somebody wants them
   }
-  return rounds * kSteps * kPixels * kLanes * kGroup;
+  return rounds * kSteps * kPixels * kVectors * kLanes * kGroup;
 }
 
 #endif

@@ -67,12 +67,31 @@ inline void store_i8(int8_t* p, V a) {
 }
 inline void store_i16(int16_t* p, V a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), pack_i16(a)); }
 
+// For conv_depthwise.cpp, see simd_avx512.h.
+#define FASTCODEC_SIMD_BYTES 1
+constexpr int kMaxPairs = 1;
+inline V once(V a) {
+  asm("" : "+x"(a));
+  return a;
+}
+inline V load_bytes(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline void store_bytes(uint8_t* p, V a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a); }
+inline V zip8_low(V a, V b) { return _mm256_unpacklo_epi8(a, b); }
+inline V zip8_high(V a, V b) { return _mm256_unpackhi_epi8(a, b); }
+inline V narrow_u8(V a, V b, V c, V d) { return _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d)); }
+inline V odd_lanes(V a) { return _mm256_srli_epi64(a, 32); }
+inline V mul_shift_32(V a, V mult, V mult_odd) {
+  const __m256i even = _mm256_srli_epi64(_mm256_mul_epi32(a, mult), 32), odd = _mm256_mul_epi32(odd_lanes(a), mult_odd);
+  return _mm256_blend_epi32(even, odd, 0xAA);
+}
+
 // What conv_winograd.cpp needs beside: 16 values of 16 bits, and some arithmetic on V; all modulo 2^16 and 2^32.
 #define FASTCODEC_SIMD_WINOGRAD 1
 using V16 = __m256i;
-constexpr int kLanes16 = 16;
-inline V16 load16_u8(const uint8_t* p) { return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
-inline V16 load16_i8(const uint8_t* p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+constexpr int kLanes16 = 16, kWideLanes16 = 16;
+using Wide16 = V16;  // the widest vector of the kind
+inline void load16_u8(const uint8_t* p, V16* a) { *a = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline void load16_i8(const uint8_t* p, V16* a) { *a = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 inline void store16(int16_t* p, V16 a) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), a); }
 inline V16 add16(V16 a, V16 b) { return _mm256_add_epi16(a, b); }
 inline V16 sub16(V16 a, V16 b) { return _mm256_sub_epi16(a, b); }
@@ -81,6 +100,16 @@ inline V sub(V a, V b) { return _mm256_sub_epi32(a, b); }
 inline V mul(V a, V b) { return _mm256_mullo_epi32(a, b); }
 inline V broadcast_lane(int32_t v) { return _mm256_set1_epi32(v); }
 template <int n> inline V shift_left(V a) { return _mm256_slli_epi32(a, n); }
+inline void store_u8_quad(uint8_t* p, ptrdiff_t pitch, const V (&v)[4]) {  // store_u8 of each, `pitch` from one to the next
+  const V order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  const V bytes = _mm256_permutevar8x32_epi32(narrow_u8(v[0], v[1], v[2], v[3]), order);
+  const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
+  auto store_high = [](uint8_t* to, __m128i a) { _mm_storeh_pi(reinterpret_cast<__m64*>(to), _mm_castsi128_ps(a)); };
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), low);
+  store_high(p + pitch, low);
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p + 2 * pitch), high);
+  store_high(p + 3 * pitch, high);
+}
 template <int n> inline V shift_right(V a) { return _mm256_srai_epi32(a, n); }
 
 }  // namespace

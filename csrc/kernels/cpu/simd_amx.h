@@ -41,30 +41,5 @@ inline void tile_dot() {
   else asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sum), "i"(x), "i"(w));
 }
 
-inline V load_once(const int32_t* p) {
-  V v = load(p);
-  asm("" : "+v"(v));
-  return v;
-}
-
-// Four vectors as 64 bytes, clamped to u8, in order.
-inline __m512i pack_u8(V a, V b, V c, V d) {
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  return _mm512_permutexvar_epi32(order, narrow_u8(a, b, c, d));
-}
-// 64 bytes in pieces, the next one `pitch` further.
-template <int pieces>
-inline void store_pieces(uint8_t* p, ptrdiff_t pitch, __m512i v) {
-  if (pieces == 2) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_castsi512_si256(v));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + pitch), _mm512_extracti64x4_epi64(v, 1));
-  } else {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_castsi512_si128(v));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + pitch), _mm512_extracti32x4_epi32(v, 1));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 2 * pitch), _mm512_extracti32x4_epi32(v, 2));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 3 * pitch), _mm512_extracti32x4_epi32(v, 3));
-  }
-}
-
 }  // namespace
 }  // namespace fastcodec::FASTCODEC_ISA

@@ -31,6 +31,15 @@ inline void stage(const uint8_t* row, bool is_signed, ptrdiff_t n, Act* out) {
   }
 }
 
+// For conv_depthwise.cpp, see simd_avx512.h.
+struct Fours {
+  V v;
+};
+inline Fours low_fours(V upper, V lower) { return {_mm256_unpacklo_epi16(upper, lower)}; }
+inline Fours high_fours(V upper, V lower) { return {_mm256_unpackhi_epi16(upper, lower)}; }
+inline Fours load_fours(const Weight* w) { return {load_weights(w)}; }
+inline V dot4(V a, Fours x, Fours w) { return dot(a, x.v, w.v); }
+
 // For conv_winograd.cpp: the same with pairs of 16 bits.
 struct PairWeights {
   V v;

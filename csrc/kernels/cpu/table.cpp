@@ -32,6 +32,20 @@ void conv_pack(const ConvShape& shape, const int8_t* weight, uint8_t* packed, in
   else conv_direct_pack(shape, weight, packed, bias_shift);
 }
 
+bool conv_passes(const ConvShape& from, const ConvShape& to) {
+  return conv_sparse_pixels_fits() && from.n_blocks && to.n_blocks;
+}
+
+bool has_wide_tables(const ConvShape& shape) { return shape.depthwise && conv_depthwise_fits(shape); }
+
+int conv_table_length(const ConvShape& shape) {
+  return round_up(shape.out_channels, kChannelAlign) + (has_wide_tables(shape) ? conv_depthwise_table_length(shape) : 0);
+}
+
+void conv_table(const ConvShape& shape, int32_t* table) {
+  if (has_wide_tables(shape)) conv_depthwise_table(shape, table);
+}
+
 size_t conv_scratch_bytes(const ConvShape& shape, int) {
   if (shape.tiles || shape.wide) return 0;
   if (shape.n_blocks) return conv_sparse_scratch_bytes(shape);
@@ -54,6 +68,9 @@ const Kernels kernels = {
     conv_plan,
     conv_packed_bytes,
     conv_pack,
+    conv_passes,
+    conv_table_length,
+    conv_table,
     conv_scratch_bytes,
     conv,
     scale,
