@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Depthwise convolution of the most usual kind: stride 1, bytes to bytes, nothing to add. Pixels lie without gaps, so a row
-// is one long run of bytes, a vector at a time, whatever the number of channels; the weights repeat with it. The bytes of four
-// rows, zipped, make lanes of four rows of one channel: with the weights w0 w1 w2 0 they give the products of one output
-// row, with 0 w0 w1 w2 those of the next.
+// is one long run of bytes, a vector at a time, whatever the number of channels; the weights repeat with it. The bytes of
+// four rows, zipped, make lanes of four rows of one channel: with the weights w0 w1 w2 0 they give the products of one
+// output row, with 0 w0 w1 w2 those of the next.
 #include <string.h>
 
 #include "kernels/cpu/conv.h"
