@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 Region = tuple[int, int, int, int]
 
 _WORST_QUALITY, _BEST_QUALITY = 1, 100
+_SAME_SSIM = 0.003  # a smaller difference is not worth any squared error
 _ROWS_AT_ONCE = 256
 _COMPACT_KEPT = 2
 # At full size 4:4:4 is tried where chroma sub-sampling by itself makes at least this share of the best error so far.
@@ -105,13 +106,13 @@ class _Coded:
 
 @dataclass(frozen=True)
 class _Trial:
-    """A measured candidate; `loss` is what the choice is by."""
+    """A measured candidate; `ssim` only where the choice is by it."""
 
     way: _Way
     quality: float
     error: int
     size: int
-    loss: float
+    ssim: float = 0.0
 
 
 def squared_error(a: Image, b: Image) -> int:
@@ -270,8 +271,8 @@ class _Search:
             size = (self.image.shape[0], self.image.shape[1])
             decoded = way.rec.run(decoded, way.rec.level_for(quality), size, threads=self.settings.threads)
         error = squared_error(self.image, decoded)
-        loss = float(error) if self.settings.tune == "psnr" else -metrics.ssim(self.image, decoded)
-        return _Trial(way, quality, error, len(self.pack(way, quality)), loss)
+        ssim = 0.0 if self.settings.tune == "psnr" else metrics.ssim(self.image, decoded)
+        return _Trial(way, quality, error, len(self.pack(way, quality)), ssim)
 
     def payload_fits(self, way: _Way, budget: int, quality: float) -> bool:
         return len(self.encode(way, quality).payload) <= budget
@@ -316,7 +317,7 @@ class _Search:
     # ------------------------------------------------------------ the three targets
 
     def at_quality(self, ways: list[_Way], quality: int) -> _Trial:
-        """The smallest loss with a payload of at most the bare codec's bytes at `quality`."""
+        """The best with a payload of at most the bare codec's bytes at `quality`."""
         budget = len(self.encode(_Way(1, self.settings.subsampling), quality).payload)
         trials: list[_Trial] = []
         for way in ways:
@@ -334,7 +335,7 @@ class _Search:
         return _best(trials)
 
     def at_bytes(self, ways: list[_Way], budget: int) -> _Trial:
-        """The smallest loss in a stream of at most `budget` bytes."""
+        """The best in a stream of at most `budget` bytes."""
         trials: list[_Trial] = []
         for way in ways:
             if trials and self.is_hopeless(way, _best(trials), _CHROMA_SHARE_AT_BYTES):
@@ -385,7 +386,9 @@ class _Search:
 
 
 def _best(trials: list[_Trial]) -> _Trial:
-    return min(trials, key=lambda trial: (trial.loss, trial.size))
+    """The smallest error, where SSIM was measured among those near the best of it."""
+    least = max(trial.ssim for trial in trials) - _SAME_SSIM
+    return min((trial for trial in trials if trial.ssim >= least), key=lambda trial: (trial.error, trial.size))
 
 
 def _same_files(a: _Way, b: _Way) -> bool:
