@@ -221,7 +221,7 @@ class _Encoder:
             return math.log(len(trial.stream))
 
         levels = range(self.levels)
-        best = self._search(levels, measure, self._sizes(), math.log(budget), math.log(_CLOSE), (0.03, 0.07))
+        best = self._search(levels, measure, self._sizes(), math.log(budget), math.log(_CLOSE), (0.015, 0.07))
         if best is None:
             other = "leave out the metadata, or use another codec" if self.metadata else "or use another codec"
             raise ValueError(
