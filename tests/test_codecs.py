@@ -406,7 +406,7 @@ def test_first_bytes_that_no_jpeg_has(first: int, quality: int) -> None:
 
 
 def test_tuned_tables_give_more_psnr_at_fewer_bytes() -> None:
-    photo = pytest.importorskip("skimage.data").astronaut()
+    photo = pytest.importorskip("skimage.data", reason="scikit-image is not installed").astronaut()
     codec = CODECS["jpeg"]
     for quality, tuned in ((20, 20), (80, 72.25)):
         files = [codec.encode(photo, quality), codec.encode(photo, tuned, options={"tables": "tuned"})]

@@ -82,7 +82,7 @@ def test_adapted_colours_round_trip_through_the_trimmed_form(codec: fastcodec.co
 
 @pytest.mark.parametrize(("codec", "quality"), [("jpeg", 30), ("jpeg", 80), ("jpeg2000", 35)])
 def test_adapted_colours_give_a_photograph_in_fewer_bytes(codec: str, quality: int) -> None:
-    photo = pytest.importorskip("skimage.data").astronaut()
+    photo = pytest.importorskip("skimage.data", reason="scikit-image is not installed").astronaut()
     entry = CODECS[codec]
     sizes, errors = [], []
     for options in ({}, {"colours": "adapted"}):

@@ -338,6 +338,8 @@ def test_tune_says_what_the_choice_is_by(monkeypatch: pytest.MonkeyPatch) -> Non
         assert (info(by_psnr).scale, info(by_ssim).scale) == (2, 1)
         assert psnr(X, decode(by_psnr)) > psnr(X, decode(by_ssim))
         assert metrics.ssim(X, decode(by_psnr)) < metrics.ssim(X, decode(by_ssim))
+    small = X[:10, :40]  # less than SSIM's window
+    assert encode(small, codec="jpeg", tune="ssim") == encode(small, codec="jpeg")
     with pytest.raises(ValueError, match="codec range has nothing to choose from"):
         encode(X, tune="ssim")
     with pytest.raises(ValueError, match="tune must be"):

@@ -112,7 +112,7 @@ def encode(
         scale: 1, 2 or "auto": the size of the inner image, full or half.
         subsampling: chroma format of the inner codec: "4:2:0", "4:4:4" or "auto".
         tune: "psnr" or "ssim" (Wang et al. 2004): what the choice among networks, sizes and chroma formats is by;
-            where SSIM differs by less than 0.003, PSNR decides.
+            where SSIM differs by less than 0.003, or a side has less than its window of 11, PSNR decides.
         container: "fcd", or "jpeg": a plain JPEG that every viewer opens, with the network's part inside.
         codec_options: more options of the inner codec; an unknown one is an error that lists the known.
         metadata: keep ICC profile, EXIF and XMP of a PIL image. Its EXIF orientation is always applied.

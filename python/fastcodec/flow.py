@@ -271,7 +271,8 @@ class _Search:
             size = (self.image.shape[0], self.image.shape[1])
             decoded = way.rec.run(decoded, way.rec.level_for(quality), size, threads=self.settings.threads)
         error = squared_error(self.image, decoded)
-        ssim = 0.0 if self.settings.tune == "psnr" else metrics.ssim(self.image, decoded)
+        by_ssim = self.settings.tune == "ssim" and min(self.image.shape[:2]) >= metrics.SSIM_SIDE
+        ssim = metrics.ssim(self.image, decoded) if by_ssim else 0.0
         return _Trial(way, quality, error, len(self.pack(way, quality)), ssim)
 
     def payload_fits(self, way: _Way, budget: int, quality: float) -> bool:

@@ -24,7 +24,7 @@ MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _PEAK = 255.0
 _C1 = (0.01 * _PEAK) ** 2
 _C2 = (0.03 * _PEAK) ** 2
-_WINDOW = 11
+SSIM_SIDE = 11
 _SIGMA = 1.5
 
 
@@ -90,7 +90,7 @@ def ssim(a: Image, b: Image) -> float:
         TypeError: an image is not uint8.
         ValueError: the shapes differ, or a side is shorter than 11.
     """
-    planes = _planes(a, b, minimum=_WINDOW, name="ssim")
+    planes = _planes(a, b, minimum=SSIM_SIDE, name="ssim")
     return float(np.mean([_ssim_plane(x, y)[0] for x, y in planes]))
 
 
@@ -109,7 +109,7 @@ def ms_ssim(a: Image, b: Image) -> float:
         ValueError: the shapes differ, or a side is shorter than 161 (the window would not fit
             into the smallest scale).
     """
-    minimum = (_WINDOW - 1) * 2 ** (len(MS_SSIM_WEIGHTS) - 1) + 1
+    minimum = (SSIM_SIDE - 1) * 2 ** (len(MS_SSIM_WEIGHTS) - 1) + 1
     values = []
     for x, y in _planes(a, b, minimum=minimum, name="ms_ssim"):
         product = 1.0
@@ -393,11 +393,11 @@ def _ssim_plane(x: Floats, y: Floats) -> tuple[float, float]:
 def _blur(plane: Floats) -> Floats:
     """Gaussian window over positions inside the plane: (h, w) -> (h - 10, w - 10)."""
     for axis in (0, 1):
-        n = plane.shape[axis] - _WINDOW + 1
-        half = _WINDOW // 2
+        n = plane.shape[axis] - SSIM_SIDE + 1
+        half = SSIM_SIDE // 2
         weights = np.exp(-0.5 * (np.arange(half + 1) / _SIGMA) ** 2)
         weights /= weights[0] + 2.0 * weights[1:].sum()
-        parts = [plane[i : i + n] if axis == 0 else plane[:, i : i + n] for i in range(_WINDOW)]
+        parts = [plane[i : i + n] if axis == 0 else plane[:, i : i + n] for i in range(SSIM_SIDE)]
         total = parts[half] * weights[0]
         for distance in range(1, half + 1):
             total += (parts[half - distance] + parts[half + distance]) * weights[distance]
