@@ -136,12 +136,31 @@ def test_bench_of_the_luma(folder: Path, tmp_path: Path) -> None:
 
 def test_bench_of_a_named_model(folder: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"qualities": (20, 60), "plot": False}
-    result = report.bench_rd([folder / "grey.png"], tmp_path, model="jpeg-fast-1", **options)
+    result = report.bench_rd([folder / "grey.png"], tmp_path, models=["jpeg-fast-1"], **options)
     assert result["codecs"]["jpeg"]["models"] == ["jpeg-fast-1"]
     with pytest.raises(ValueError, match="is for codec jpeg, got webp"):
-        report.bench_rd([folder / "grey.png"], tmp_path, codec_names=["webp"], model="jpeg-fast-1", **options)
+        report.bench_rd([folder / "grey.png"], tmp_path, codec_names=["webp"], models=["jpeg-fast-1"], **options)
     with pytest.raises(fastcodec.ModelError, match="no model named"):
-        report.bench_rd([folder / "grey.png"], tmp_path, model="jpeg-none", **options)
+        report.bench_rd([folder / "grey.png"], tmp_path, models=["jpeg-none"], **options)
+
+
+def test_bench_of_two_models_compares_them(folder: Path, tmp_path: Path) -> None:
+    names = ["jpeg-fast-1", "jpeg-fast-2"]
+    images = [folder / "colour.png", folder / "grey.png"]
+    result = report.bench_rd(images, tmp_path, models=names, qualities=(10, 30, 60), plot=False)
+    first, second = (result["codecs"][f"jpeg {name}"] for name in names)
+    assert (first["models"], second["models"]) == ([names[0]], [names[1]])
+    curve = [{**row, "quality": None} for row in first["curves"]["fastcodec[jpeg]"]]
+    assert [{**row, "quality": None} for row in second["curves"]["model jpeg-fast-1"]] == curve
+    assert "model jpeg-fast-1" not in first["curves"]
+    assert "model jpeg-fast-1" not in first["bd"]
+    own = [[(row["bpp"], row["psnr_rgb"]) for row in part["curves"]["fastcodec[jpeg]"]] for part in (first, second)]
+    expected = metrics.bd_rate(*own, rates=report.RATES)
+    assert second["bd"]["model jpeg-fast-1"]["psnr_rgb"]["bd_rate"] == pytest.approx(expected)
+    assert expected != 0
+    assert "| fastcodec[jpeg jpeg-fast-2] | model jpeg-fast-1 |" in (tmp_path / "rd.md").read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="different"):
+        report.bench_rd(images, tmp_path, models=["jpeg-fast-1"] * 2)
 
 
 def test_the_best_anchor_is_never_weaker_than_its_members(measured: tuple[Path, dict[str, Any]]) -> None:

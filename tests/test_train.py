@@ -299,6 +299,25 @@ def test_weights_fit_more_blocks_and_change_nothing():
     assert all(second.weight.grad.abs().max() > 0 for _, second in many.trunk.blocks())
 
 
+@pytest.mark.parametrize(("variant", "options"), [("fast", {"blocks": 2}), ("paper", {"layers": 4})])
+def test_weights_fit_a_network_with_more_channels(variant, options):
+    def network(width):
+        return networks.make_rec(variant, scale=1, levels=3, period=8, width=width, **options)
+
+    torch.manual_seed(5)
+    narrow, wide = network(8), network(12)
+    for p in narrow.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    wide.load_state_dict(weights.fitted(narrow.state_dict(), wide.state_dict()))
+    x, level = torch.rand(3, 3, 32, 32), torch.arange(3)
+    torch.testing.assert_close(wide.double()(x.double(), level), narrow.double()(x.double(), level))
+    wide(x.double(), level).sum().backward()
+    tail = (wide.trunk if variant == "fast" else wide).tail
+    assert tail.weight.grad[:, 8:].abs().max() > 0
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        narrow.load_state_dict(weights.fitted(wide.state_dict(), narrow.state_dict()))
+
+
 def test_weights_fit_a_codec_with_another_grid_or_other_levels():
     def network(levels, period):
         return networks.make_rec("fast", scale=1, levels=levels, period=period, width=8, blocks=1)

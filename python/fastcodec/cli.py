@@ -410,7 +410,9 @@ def bench_rd(
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is already there.")] = False,
     plot: Annotated[bool, typer.Option("--plot/--no-plot", help="Draw rd.png (extra: bench).")] = True,
     grey: Annotated[bool, typer.Option("--grey", help="Measure the luma of the images.")] = False,
-    model: Annotated[str | None, typer.Option(help="Name of a packed model for the one codec measured.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Name of a packed model for the one codec measured; repeat to compare.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Rate-distortion over images, from real files: JSON, Markdown table and plot. Can be stopped and resumed."""
@@ -432,7 +434,7 @@ def bench_rd(
     with terminal.bar() as advance:
         result = report.bench_rd(
             paths, out, codec_names=names, qualities=chosen, processes=processes, threads=threads, fresh=fresh,
-            plot=plot, grey=grey, model=model, progress=advance,
+            plot=plot, grey=grey, models=model or (), progress=advance,
         )  # fmt: skip
     if as_json:
         terminal.print_json({key: value for key, value in result.items() if key != "images"})

@@ -17,7 +17,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
@@ -46,6 +46,7 @@ CHROMA_CHOICE = ("jpeg", "avif", "heic")
 METRICS = ("psnr_rgb", "psnr_luma", "ssim", "ms_ssim")
 IMAGE_SUFFIXES = (".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
 _POINT_FORMAT = 4
+_MODEL = "model "  # before a model's name, in the label of its curve beside another's
 
 Json = dict[str, Any]
 
@@ -194,7 +195,7 @@ def bench_rd(
     fresh: bool = False,
     plot: bool = True,
     grey: bool = False,
-    model: str | None = None,
+    models: Sequence[str] = (),
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Json:
     """Measures rate-distortion curves and writes rd.json, rd.md and rd.png into `out`.
@@ -213,7 +214,8 @@ def bench_rd(
         fresh: measure again what is already there.
         plot: draw rd.png.
         grey: measure the images' luma (Pillow's L) instead of their colours.
-        model: name of the packed model to use for the one codec of `codec_names`; None: each codec's default.
+        models: names of the packed models to use for the one codec of `codec_names`, each of which gives a curve of its
+            own; all but the first are compared with the first too. Empty: each codec's default.
         progress: called as progress(done, total, name) at the start and after each job.
 
     Returns:
@@ -225,10 +227,13 @@ def bench_rd(
         fastcodec.CodecError: a codec is not installed here.
         fastcodec.ModelError: there is no model of that name.
     """
-    if model is not None and {packed_model.by_name(model).codec} != set(codec_names):
-        raise ValueError(
-            f"model {model} is for codec {packed_model.by_name(model).codec}, got {', '.join(codec_names)}"
-        )
+    for model in models:
+        if {packed_model.by_name(model).codec} != set(codec_names):
+            raise ValueError(
+                f"model {model} is for codec {packed_model.by_name(model).codec}, got {', '.join(codec_names)}"
+            )
+    if len(set(models)) != len(models):
+        raise ValueError(f"models must be different, got {', '.join(models)}")
     if plot and importlib.util.find_spec("matplotlib") is None:
         raise ImportError("matplotlib is not installed; run: pip install 'fastcodec[bench]', or use --no-plot")
     if not images:
@@ -250,8 +255,10 @@ def bench_rd(
             model,
         )
         for codec in codec_names
+        for model in models or (None,)
         for path in images
     ]
+    order = [*dict.fromkeys((job.codec, job.model_name) for job in jobs)]
     results: list[Json] = []
     if progress:
         progress(0, len(jobs), "")
@@ -259,7 +266,7 @@ def bench_rd(
         results.append(result)
         if progress:
             progress(done, len(jobs), f"{result['codec']} {result['image']}")
-    results.sort(key=lambda result: (list(codec_names).index(result["codec"]), result["image"]))
+    results.sort(key=lambda result: (order.index((result["codec"], result["model"])), result["image"]))
     report = {
         "what": "rate-distortion from real files; bpp counts every byte of the file",
         "rates_bpp": list(RATES),
@@ -268,7 +275,10 @@ def bench_rd(
         "threads": threads,
         "grey": grey,
         "metrics": list(METRICS),
-        "codecs": {codec: summary(_with_rivals(codec, results)) for codec in codec_names},
+        "codecs": {
+            f"{codec} {model}" if len(models) > 1 else codec: summary(_with_rivals(codec, model, results))
+            for codec, model in order
+        },
         "images": results,
     }
     machine.write_text(out / "rd.json", json.dumps(report, indent=1) + "\n")
@@ -291,7 +301,13 @@ class _Job:
 
     @property
     def kept(self) -> Path:
-        return self.points / f"{self.path.name}.{self.codec}{'.grey' if self.grey else ''}.json"
+        parts = [self.path.name, self.codec, "grey" if self.grey else None, self.model, "json"]
+        return self.points / ".".join(part for part in parts if part)
+
+    @property
+    def model_name(self) -> str | None:
+        """Of the model that is used."""
+        return self.model or (default.name if (default := packed_model.default_for(self.codec)) else None)
 
     def key(self) -> str:
         """Hash of everything that the result depends on."""
@@ -332,7 +348,7 @@ class _Job:
             "key": key,
             "image": self.path.name,
             "codec": self.codec,
-            "model": self.model or (default.name if (default := packed_model.default_for(self.codec)) else None),
+            "model": self.model_name,
             "width": image.shape[1],
             "height": image.shape[0],
             "points": plain(measured),
@@ -357,19 +373,23 @@ def _run_jobs(jobs: Sequence[_Job], processes: int) -> Iterator[Json]:
                 future.cancel()
 
 
-def _with_rivals(codec: str, results: Sequence[Json]) -> list[Json]:
-    """The results of a codec; those of range, which has no bare files, with the bare files of all others measured."""
-    own = [result for result in results if result["codec"] == codec]
-    if by_name(codec).kind == "image":
-        return own
-    rivals = [result for result in results if by_name(result["codec"]).kind == "image"]
+def _with_rivals(codec: str, model: str | None, results: Sequence[Json]) -> list[Json]:
+    """The results of a codec with a model, and with them what else they are compared with.
+
+    That is fastcodec with the first of several models, and for range, which has no bare files, those of all others.
+    """
+    own = [result for result in results if (result["codec"], result["model"]) == (codec, model)]
+    rivals = []
+    for result in results:
+        if by_name(codec).kind == "range":
+            rivals += [(result["image"], point) for point in result["points"] if "stream" not in point]
+        if result["codec"] == codec and result["model"] == results[0]["model"] != model:
+            label = _MODEL + result["model"]
+            rivals += [(result["image"], point | {"method": label}) for point in result["points"] if "stream" in point]
     return [
-        {**result, "points": [*result["points"], *(
-            point for rival in rivals if rival["image"] == result["image"]
-            for point in rival["points"] if "stream" not in point
-        )]}
+        {**result, "points": [*result["points"], *(point for image, point in rivals if image == result["image"])]}
         for result in own
-    ]  # fmt: skip
+    ]
 
 
 def summary(results: Sequence[Json]) -> Json:
@@ -408,22 +428,23 @@ def summary(results: Sequence[Json]) -> Json:
     }
 
 
-def _anchors(codec: str, measured: Iterable[str]) -> dict[str, list[str]]:
+def _anchors(codec: str, measured: Collection[str]) -> dict[str, list[str]]:
     """What fastcodec is compared with: name -> labels of bare curves; the first is the headline.
 
-    For range these are the headlines of the other codecs among the `measured` curves.
+    For range these are the headlines of the other codecs among the `measured` curves. Another model comes last.
     """
+    others = {label: [label] for label in measured if label.startswith(_MODEL)}
     if by_name(codec).kind == "range":
         each = [_anchors(other.name, ()) for other in CODECS.values() if other.kind == "image"]
         found = dict(next(iter(anchors.items())) for anchors in each)
-        return {name: labels for name, labels in found.items() if set(labels) <= set(measured)}
+        return {name: labels for name, labels in found.items() if set(labels) <= set(measured)} | others
     bare = [method for method in methods_for(codec) if not method.wrapped]
     usual = [method.label for method in bare if not method.sequential]
     found = {"best of " + ", ".join(usual): usual} if len(usual) > 1 else {}
     found.update({label: [label] for label in usual})
     if any(method.sequential for method in bare):
         found["best of all, sequential too"] = [method.label for method in bare]
-    return found
+    return found | others
 
 
 def _curve(points: Sequence[Json], metric: str) -> list[tuple[float, float]]:

@@ -44,7 +44,8 @@ def markdown(report: Json) -> str:
             cells.insert(1, _cell(bd["psnr_rgb"] and bd["psnr_rgb"]["bd_db"], "+.2f", " dB"))
             cells.append(f"{each['mean']:+.2f} % ({each['worst']:+.2f} %)" if each else "-")
             lines.append(f"| fastcodec[{codec}] | {anchor} | " + " | ".join(cells) + " |")
-    around = {codec: part["matched"] for codec, part in report["codecs"].items() if by_name(codec).kind == "image"}
+    parts = report["codecs"].items()
+    around = {codec: part["matched"] for codec, part in parts if by_name(codec.partition(" ")[0]).kind == "image"}
     if around:
         lines += ["", "## At the same bytes", "", _MATCHED.format(high=high), ""]
         lines += matched.table(around, lambda codec: bool(report["codecs"][codec]["models"]))

@@ -44,11 +44,13 @@ def load_weights(nets: dict[str, nn.Module], path: str | Path) -> list[str]:
 
 
 def fitted(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a network for more blocks, another number of levels, or a codec with a block grid or without one.
+    """The weights of a network that is wider, has more blocks or another number of levels, or is for a codec with a
+    block grid or without one.
 
-    Levels are taken from the same relative places. Blocks that are new add nothing at first: their second convolution
-    begins at 0. The first layer's inputs for the position in the grid begin at 0, or go, with their mean added to its
-    biases. Everything else stays as it is.
+    Levels are taken from the same relative places. What is new adds nothing at first (Chen et al. 2016, Net2Net,
+    arXiv 1511.05641): the second convolutions of new blocks begin at 0, and so does all that reads new channels. The
+    first layer's inputs for the position in the grid begin at 0, or go, with their mean added to its biases. Everything
+    else stays as it is.
     """
     result = dict(tensors)
     for key, value in wanted.items():
@@ -60,7 +62,7 @@ def fitted(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, T
             result[key] = table[torch.linspace(0, len(table) - 1, rows).round().long()]
     weight, other = result.get(f"{_HEAD}.weight"), wanted.get(f"{_HEAD}.weight")
     if weight is None or other is None:
-        return result
+        return widened(result, wanted)
     if other.shape[1] == weight.shape[1] + _PHASE:
         result[f"{_HEAD}.weight"] = F.pad(weight, (0, 0, 0, 0, 0, _PHASE))
     elif other.shape[1] == weight.shape[1] - _PHASE:
@@ -68,4 +70,18 @@ def fitted(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, T
         gain = torch.exp(result[f"{_HEAD}.level_gain"].clamp(-2, 2))
         result[f"{_HEAD}.level_bias"] = result[f"{_HEAD}.level_bias"] + gain * mean
         result[f"{_HEAD}.weight"] = weight[:, :-_PHASE].contiguous()
+    return widened(result, wanted)
+
+
+def widened(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights with new channels where `wanted` has more, and what `wanted` has in them."""
+    result = dict(tensors)
+    for key, old in tensors.items():
+        value = wanted.get(key, old)
+        if old.shape == value.shape or any(a > b for a, b in zip(old.shape, value.shape, strict=True)):
+            continue
+        result[key] = new = torch.zeros_like(value) if key.startswith("trunk.second.") else value.clone()
+        if old.ndim == 4:
+            new[: old.shape[0]] = 0
+        new[tuple(slice(size) for size in old.shape)] = old
     return result
