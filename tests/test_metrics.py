@@ -134,12 +134,9 @@ def test_curves_of_two_points_are_log_linear() -> None:
     assert metrics.bd_rate(a, b) == pytest.approx(100 * (4**-0.25 - 1))
 
 
-def test_pareto_front_and_value_at_rate() -> None:
+def test_pareto_front() -> None:
     points = [(0.3, 30.0), (0.1, 28.0), (0.2, 27.0), (0.3, 29.0), (0.5, 30.0), (0.6, 31.0)]
     assert metrics.pareto_front(points) == [(0.1, 28.0), (0.3, 30.0), (0.6, 31.0)]
-    assert metrics.value_at_rate(JPEG, JPEG[3][0]) == pytest.approx(JPEG[3][1])
-    assert metrics.value_at_rate(JPEG, 0.1) is None
-    assert metrics.value_at_rate(JPEG, 9.0) is None
 
 
 def test_best_of_is_the_lower_envelope() -> None:

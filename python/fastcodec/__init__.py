@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 fastcodec authors
 # SPDX-License-Identifier: Apache-2.0
-"""Neural image compression around any codec: ComCNN before it, RecCNN after it.
+"""Learned image compression: the codec `range`, and ComCNN and RecCNN around JPEG, AVIF and others.
 
 >>> import fastcodec, numpy as np
 >>> x = np.zeros((48, 64, 3), np.uint8)

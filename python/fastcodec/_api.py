@@ -26,7 +26,7 @@ _NETWORKS = ("auto", "on", "off")
 _CONTAINERS = ("fcd", "jpeg")
 _TUNES = ("psnr", "ssim")
 _OUTPUTS = ("numpy", "torch", "pil")
-_MAX_THREADS = 256  # of the native core
+MAX_THREADS = 256  # of the native core
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ def encode(
         container: "fcd", or "jpeg": a plain JPEG that every viewer opens, with the network's part inside.
         codec_options: more options of the inner codec; an unknown one is an error that lists the known.
         metadata: keep ICC profile, EXIF and XMP of a PIL image. Its EXIF orientation is always applied.
-        device: "cpu" or "cuda": where the networks run; the bytes are the same.
+        device: "cpu", "cuda" or "cuda:N". It must be there; the encoder's networks run on the CPU for now, and the
+            bytes do not depend on it.
         threads: at most so many threads.
 
     Returns:
@@ -137,7 +138,7 @@ def encode(
     _require_backend(device)
     if not isinstance(metadata, bool):
         raise TypeError(f"metadata must be True or False, got {metadata!r}")
-    settings = _settings(codec, model, networks, scale, subsampling, tune, container, codec_options, threads)
+    settings = settings_for(codec, model, networks, scale, subsampling, tune, container, codec_options, threads)
     items, many = images.split(x)
     if many:
         targets = (quality, target_bytes, target_bpp, target_psnr)
@@ -180,10 +181,11 @@ def _target(targets: _Targets, pixels: int, default_quality: int) -> flow.Target
     return flow.Target("psnr", amount)
 
 
-def _settings(
+def settings_for(
     codec: str | None, model: Any, networks: str, scale: int | str, subsampling: str, tune: str,
     container_name: str, codec_options: dict[str, Any] | None, threads: int | None,
 ) -> flow.Settings:  # fmt: skip
+    """The checked arguments of encode. Raises as encode does."""
     _choice("networks", networks, _NETWORKS)
     _choice("container", container_name, _CONTAINERS)
     _choice("tune", tune, _TUNES)
@@ -463,7 +465,7 @@ def _threads(threads: object) -> int | None:
     number = _int("threads", threads)
     if number < 1:
         raise ValueError(f"threads must be at least 1, got {number}")
-    return min(number, _MAX_THREADS)
+    return min(number, MAX_THREADS)
 
 
 def _limits(limits: Limits | None) -> Limits:

@@ -21,14 +21,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 import fastcodec
-from fastcodec import _api, images, machine, report, terminal
+from fastcodec import _api, images, machine, packed_model, report, terminal
 from fastcodec.codecs import CODECS, DEFAULT
 from fastcodec.terminal import MISSING, OK, SYSTEM, USAGE, Json, fail
 
@@ -48,7 +48,7 @@ DEMO_IMAGES = ("astronaut", "coffee", "cat")
 
 app = typer.Typer(
     name="fastcodec",
-    help="Neural image compression around any codec.",
+    help="Learned image compression: a codec of its own, and networks around JPEG, AVIF and others.",
     epilog=_EXIT_CODES + " --debug, anywhere, shows the traceback of an error.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -76,7 +76,7 @@ Folder = Annotated[Path | None, typer.Option("-d", "--output-dir", help="Output 
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing files.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
-Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="Threads to use; default: all cores.")]
+Threads = Annotated[int | None, typer.Option(min=1, max=_api.MAX_THREADS, help="Threads to use; default: all cores.")]
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -96,6 +96,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except (KeyboardInterrupt, Exception) as error:
         code = terminal.complain(error)
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def _usage() -> Iterator[None]:
+    """Arguments that do not fit are wrong usage, not bad data."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        fail(USAGE, str(error))
 
 
 @app.callback(invoke_without_command=True)
@@ -133,7 +142,10 @@ def encode(
     tune: Annotated[str, _choice("psnr", "ssim", help="What the best of networks, sizes and chroma is by.")] = "psnr",
     container: Annotated[str, _choice("fcd", "jpeg", help="jpeg: a .jpg that every viewer opens.")] = "fcd",
     model: Annotated[str | None, typer.Option(help="Name of a packed model; see `fastcodec models`.")] = None,
-    codec_option: Annotated[list[str] | None, typer.Option("--codec-option", metavar="KEY=VALUE")] = None,
+    codec_option: Annotated[
+        list[str] | None,
+        typer.Option("--codec-option", metavar="KEY=VALUE", help="More for the codec; `fastcodec codecs` lists them."),
+    ] = None,
     metadata: Annotated[bool, typer.Option("--metadata/--no-metadata", help="Keep ICC, EXIF and XMP.")] = True,
     threads: Threads = None,
     force: Force = False,
@@ -148,45 +160,35 @@ def encode(
     for flag, value in (("--bpp", bpp), ("--psnr", psnr)):
         if value is not None and not 0 < value < float("inf"):
             fail(USAGE, f"{flag} must be a number above 0, got {value}")
-    if scale == "2" and networks == "off":
-        fail(USAGE, "--scale 2 needs the networks; drop --networks off")
-    codec = codec or _api.default_codec(model, networks, scale, subsampling, container)
-    if container == "jpeg" and (codec != "jpeg" or scale == "2"):
-        fail(USAGE, "--container jpeg goes with --codec jpeg at full scale")
-    entry = CODECS[codec]
-    if model is None or entry.kind == "image":
-        terminal.need_codec(codec)
-    if entry.kind == "range" and (networks == "off" or scale == "2"):
-        fail(USAGE, "--codec range is made of networks and has one size; drop --networks off and --scale 2")
-    if entry.kind == "range" and tune != "psnr":
-        fail(USAGE, "--tune goes with a codec of which there are sizes to choose from, such as --codec jpeg")
-    options = _codec_options(codec_option or [])
-    try:
-        entry.check_options(subsampling, options)
-    except (TypeError, ValueError) as error:
-        fail(USAGE, str(error))
+    if model is not None and model.endswith(packed_model.SUFFIX) and not os.path.isfile(model):
+        fail(USAGE, f"no such file: {model}")
     chosen: Json = {
-        "codec": codec,
-        **targets,
+        "codec": codec or _api.default_codec(model, networks, scale, subsampling, container),
+        "model": model,
         "networks": networks,
         "scale": "auto" if scale == "auto" else int(scale),
         "subsampling": subsampling,
         "tune": tune,
         "container": container,
-        "model": model,
-        "codec_options": options,
-        "metadata": metadata,
+        "codec_options": _codec_options(codec_option or []),
         "threads": threads,
     }
+    codec = chosen["codec"]
+    if model is None or CODECS[codec].kind == "image":
+        terminal.need_codec(codec)
+    with _usage():
+        _api.settings_for(*chosen.values())
+    ending = Path(output or "").suffix.lower()
+    others = {*report.IMAGE_SUFFIXES, *(entry.extension for entry in CODECS.values())} - {".fcd"}
+    if ending in others - ({".jpg", ".jpeg"} if container == "jpeg" else set()):
+        fail(USAGE, f"encode writes .fcd files, got {output}; a .jpg goes with --container jpeg")
 
     def work(source: str, target: Path | None) -> Json:
-        data = report.encode_one(terminal.open_image(source), **chosen)
+        data = report.encode_one(terminal.open_image(source), **chosen, **targets, metadata=metadata)
         terminal.write(target, data)
         return report.info_json(data)
 
     def has_model() -> bool:
-        from fastcodec import packed_model
-
         return model is not None or packed_model.default_for(codec) is not None
 
     def line(row: Json) -> str:
@@ -338,14 +340,13 @@ def demo(
     bpp: Rate = None,
     output_dir: Annotated[Path, typer.Option("-d", "--output-dir", help="Output folder.")] = Path("fastcodec-demo"),
     threads: Threads = None,
-    force: Force = True,
     as_json: AsJson = False,
 ) -> None:
-    """`compare` on a photograph that scikit-image brings (extra: demo)."""
+    """`compare` on a photograph that scikit-image brings (extra: demo); an earlier demo is overwritten."""
     from fastcodec import compare as comparison
 
     pixels = comparison.demo_image(image)
-    _compare(lambda: pixels, image, output_dir / f"{image}.html", output_dir, None, bpp, threads, force, as_json)
+    _compare(lambda: pixels, image, output_dir / f"{image}.html", output_dir, None, bpp, threads, True, as_json)
 
 
 def _compare(
@@ -401,9 +402,11 @@ def _pixels(source: str) -> Any:
 @bench.command("rd")
 def bench_rd(
     folder: Annotated[str, typer.Argument(help="Folder of images, an image or a pattern.")],
-    codec: Annotated[list[str] | None, _choice(*CODECS, short="-c", flag="--codec", help="Repeat for several.")] = None,
+    codec: Annotated[
+        list[str] | None, _choice(*CODECS, short="-c", flag="--codec", help="Default: jpeg; repeat for several.")
+    ] = None,
     output_dir: Annotated[Path | None, typer.Option("-d", "--output-dir", help="Default: rd-<folder>.")] = None,
-    qualities: Annotated[str | None, typer.Option(help="Codec qualities, for example 5,10,20.")] = None,
+    qualities: Annotated[str | None, typer.Option(help="Such as 5,10,20; default: some over the whole range.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first images.")] = None,
     processes: Annotated[int, typer.Option("-j", "--processes", min=1, help="Images side by side.")] = 1,
     threads: Threads = None,
@@ -431,7 +434,7 @@ def bench_rd(
     if not paths:
         fail(USAGE, f"no images in {folder}")
     out = output_dir or Path(f"rd-{root.resolve().name if root.is_dir() else 'images'}")
-    with terminal.bar() as advance:
+    with terminal.bar() as advance, _usage():
         result = report.bench_rd(
             paths, out, codec_names=names, qualities=chosen, processes=processes, threads=threads, fresh=fresh,
             plot=plot, grey=grey, models=model or (), progress=advance,
@@ -491,7 +494,7 @@ def bench_networks(
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Calls of each engine.")] = 7,
     peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Also time other engines (extra: bench).")] = True,
     output_dir: Annotated[Path | None, typer.Option("-d", "--output-dir", help="For networks.json and .md.")] = None,
-    threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of every engine.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=_api.MAX_THREADS, help="Threads of every engine.")] = 1,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -541,6 +544,8 @@ def train(
     if importlib.util.find_spec("torch") is None:
         fail(MISSING, "training needs torch, which is not installed; run: pip install 'fastcodec[train]'")
     training = importlib.import_module("fastcodec.train.train")
+    with _usage():
+        training.load_config(config)
     with terminal.training_bar() as progress:
         path = training.main(
             config, data=data, out=output_dir, budget_minutes=budget_minutes, resume=resume, init=init, device=device,
@@ -564,16 +569,23 @@ def backends(as_json: AsJson = False) -> None:
 
 @app.command("codecs")
 def list_codecs(as_json: AsJson = False) -> None:
-    """List the inner codecs and what to install for those that are missing."""
+    """List the codecs with their options, and what to install for those that are missing."""
     rows = [
-        {"name": codec.name, "available": not codec.reason(), "reason": codec.reason(),
-         "subsamplings": list(codec.subsamplings), "options": sorted(codec.options)}
+        {
+            "name": codec.name,
+            "available": not codec.reason(),
+            "reason": codec.reason(),
+            "subsamplings": list(codec.subsamplings),
+            "options": [f"{name}={option.said}" for name, option in sorted(codec.options.items())],
+        }
         for codec in CODECS.values()
-    ]  # fmt: skip
+    ]
     terminal.print_rows(rows, as_json, "no codecs")
 
 
 @app.command()
 def models(as_json: AsJson = False) -> None:
     """List the packed models that are installed."""
-    terminal.print_rows(machine.models(), as_json, "no packed models are installed")
+    rows = machine.models()
+    shown = rows if as_json else [{key: value for key, value in row.items() if key != "path"} for row in rows]
+    terminal.print_rows(shown, as_json, "no packed models are installed")

@@ -16,7 +16,7 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
 
@@ -29,6 +29,8 @@ from .errors import CodecError, Error, FormatError
 Image = npt.NDArray[np.uint8]
 Shape = tuple[int, int, int]
 Options = Mapping[str, Any]
+EncodeFile = Callable[[Image, float, str, Options], bytes]
+DecodeFile = Callable[[bytes, Shape], Image]
 
 _MAX_JPEG_SCANS = 100
 _ADAPTED = b"\xff\xff"  # begins what nine bytes of a matrix follow; no file and no trimmed payload begins so
@@ -43,6 +45,12 @@ class Option:
     low: int = 0
     high: int = 0
     choices: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> str:
+        """What it takes, in a word."""
+        words = {int: f"{self.low}..{self.high}", bool: "true|false", dict: "{...}"}
+        return words.get(self.kind) or "|".join(self.choices)
 
     def check(self, name: str, value: object) -> None:
         """Raises TypeError or ValueError that says what the option takes."""
@@ -82,8 +90,8 @@ class Codec:
     id: int
     extension: str
     max_side: int
-    encode_file: Callable[[Image, float, str, Options], bytes]
-    decode_file: Callable[[bytes, Shape], Image]
+    encode_file: EncodeFile
+    decode_file: DecodeFile
     reason: Callable[[], str]
     subsamplings: tuple[str, ...] = ()
     options: Mapping[str, Option] = field(default_factory=dict)
@@ -93,6 +101,10 @@ class Codec:
     planes: Codec | None = None
     kind: str = "image"
     default_quality: int = 75
+
+    def with_planes(self, encode_file: EncodeFile, decode_file: DecodeFile, trimmer: trim.Trimmer) -> Codec:
+        """This codec with `planes`: itself, but for these."""
+        return replace(self, planes=replace(self, encode_file=encode_file, decode_file=decode_file, trimmer=trimmer))
 
     def steps(self, options: Options) -> int:
         """In how many steps quality may rise by 1 with these options."""
@@ -461,19 +473,13 @@ CODECS: dict[str, Codec] = {
                 "smooth": Option(int, 0, 100), "restart_marker_rows": Option(int, 0, 1000), "progressive": Option(bool),
                 "tables": Option(str, choices=("annex-k", "tuned")), **_COLOURS,
             },
-            trim.JPEG, either="progressive", quarters=("tables", "tuned"), planes=Codec(
-                "jpeg", 1, ".jpg", 65500, partial(_encode_jpeg, planes="YCbCr"), partial(_decode_jpeg, planes="YCbCr"),
-                lambda: _pillow_reason("jpg"), _CHROMA, trimmer=trim.JPEG, either="progressive",
-            ),
-        ),
+            trim.JPEG, either="progressive", quarters=("tables", "tuned"),
+        ).with_planes(partial(_encode_jpeg, planes="YCbCr"), partial(_decode_jpeg, planes="YCbCr"), trim.JPEG),
         Codec(
             "jpeg2000", 2, ".j2k", 1 << 20, _encode_jpeg2000, _decode_jpeg2000, lambda: _pillow_reason("jpg_2000"),
             (), {"progression": Option(str, choices=("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")), **_COLOURS},
-            trim.JPEG2000, planes=Codec(
-                "jpeg2000", 2, ".j2k", 1 << 20, partial(_encode_jpeg2000, planes=True), _decode_jpeg2000,
-                lambda: _pillow_reason("jpg_2000"), trimmer=trim.JPEG2000_PLANES,
-            ),
-        ),
+            trim.JPEG2000,
+        ).with_planes(partial(_encode_jpeg2000, planes=True), _decode_jpeg2000, trim.JPEG2000_PLANES),
         Codec(
             "webp", 3, ".webp", 16383, _encode_webp, _decode_webp, lambda: _pillow_reason("webp"), ("4:2:0",),
             {"method": Option(int, 0, 6), "sharp_yuv": Option(bool)}, trim.WEBP,

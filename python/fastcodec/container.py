@@ -267,11 +267,6 @@ def write_fcd(header: Header, payload: bytes, alpha: bytes | None, metadata: dic
     return _write_stream(header, PAYLOAD, payload, alpha, metadata)
 
 
-def overhead(header: Header, payload_bytes: int) -> int:
-    """Bytes of an .fcd stream without metadata and alpha, beside the payload's own."""
-    return len(write_header(header)) + 1 + len(varint(payload_bytes)) + 4
-
-
 def _read_sections(header: Header, reader: Reader, limits: Limits) -> dict[int, memoryview]:
     """All sections up to the last one, PAYLOAD or OUTSIDE, which must end the stream."""
     sections: dict[int, memoryview] = {}

@@ -13,7 +13,6 @@ uint8 (H, W, C), C 1 or 3; the alpha plane travels beside them, uint8 (H, W).
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -128,7 +127,7 @@ def squared_error(a: Image, b: Image) -> int:
 
 def decibels(error: int, samples: int) -> float:
     """PSNR of a squared error over so many 8-bit samples."""
-    return math.inf if error == 0 else 10 * math.log10(65025 * samples / error)
+    return metrics.psnr_of_mse(error / samples)
 
 
 def _buffer(image: Image) -> memoryview:

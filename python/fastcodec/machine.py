@@ -17,6 +17,7 @@ import numpy as np
 from PIL import features
 
 import fastcodec
+from fastcodec import packed_model
 
 Json = dict[str, Any]
 
@@ -47,14 +48,16 @@ def versions() -> dict[str, str]:
 
 
 def models() -> list[Json]:
-    """Installed packed models: name, codec, variant, id (hexadecimal), names of the programs, path."""
-    from fastcodec import packed_model
+    """Installed packed models: name, codec, variant, role, id (hexadecimal), names of the programs, path.
 
+    The role is what the encoder takes a model for unless told otherwise, or that it has only the decoder's half.
+    """
     rows = [
         {
             "name": model.name,
             "codec": model.codec,
             "variant": model.variant,
+            "role": _role(model),
             "id": model.id.hex(),
             "programs": sorted(model.programs),
             "path": str(model.path),
@@ -62,6 +65,14 @@ def models() -> list[Json]:
         for model in packed_model.installed().values()
     ]
     return sorted(rows, key=lambda row: str(row["name"]))
+
+
+def _role(model: packed_model.PackedModel) -> str:
+    if model is packed_model.default_for(model.codec):
+        return "default"
+    if model.range is None:
+        return "default for half size" if model is packed_model.default_for(model.codec, "rec2") else ""
+    return "" if "analysis_rgb" in model.programs else "decodes only"
 
 
 def commit() -> str | None:

@@ -52,7 +52,7 @@ def psnr(a: Image, b: Image) -> float:
     """
     _check_pair(a, b)
     difference = a.astype(np.int32) - b.astype(np.int32)
-    return _psnr_of_mse(float(np.mean(np.square(difference), dtype=np.float64)))
+    return psnr_of_mse(float(np.mean(np.square(difference), dtype=np.float64)))
 
 
 def psnr_luma(a: Image, b: Image) -> float:
@@ -61,7 +61,7 @@ def psnr_luma(a: Image, b: Image) -> float:
     Args, Raises: as `psnr`.
     """
     _check_pair(a, b)
-    return _psnr_of_mse(float(np.mean(np.square(luma(a) - luma(b)))))
+    return psnr_of_mse(float(np.mean(np.square(luma(a) - luma(b)))))
 
 
 def luma(image: Image) -> Floats:
@@ -256,7 +256,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return front
 
 
-def best_of(curves: Sequence[Sequence[tuple[float, float]]], n_samples: int = 512) -> list[tuple[float, float]]:
+def best_of(curves: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
     """The best of several curves at each quality: the lowest of their PCHIP log rates.
 
     (The Pareto front of the measured points would be worse than that: between two points of the
@@ -264,8 +264,6 @@ def best_of(curves: Sequence[Sequence[tuple[float, float]]], n_samples: int = 51
 
     Args:
         curves: each a list of points as for `bd_rate`.
-        n_samples: points of the result over the whole range of qualities, before those that are
-            beaten where a curve begins or ends are dropped.
 
     Raises:
         ValueError: bad points.
@@ -273,19 +271,11 @@ def best_of(curves: Sequence[Sequence[tuple[float, float]]], n_samples: int = 51
     fits = [(quality, _Pchip(quality, np.log(rate))) for rate, quality in (_curve(c, "curve") for c in curves)]
     ends = [float(end) for quality, _ in fits for end in (quality[0], quality[-1])]
     points = []
-    for at in sorted({*np.linspace(min(ends), max(ends), n_samples).tolist(), *ends}):
+    for at in sorted({*np.linspace(min(ends), max(ends), 512).tolist(), *ends}):
         rates = [fit(at) for quality, fit in fits if quality[0] <= at <= quality[-1]]
         if rates:
             points.append((float(np.exp(min(rates))), at))
     return pareto_front(points)
-
-
-def value_at_rate(points: Sequence[tuple[float, float]], rate: float) -> float | None:
-    """Quality of a curve at `rate` (PCHIP over log rate); None outside the curve's rates."""
-    rates, qualities = _curve(points, "points")
-    if not rates[0] <= rate <= rates[-1]:
-        return None
-    return _Pchip(np.log(rates), qualities)(float(np.log(rate)))
 
 
 class _Pchip:
@@ -355,7 +345,8 @@ def _curve(points: Sequence[tuple[float, float]], name: str) -> tuple[Floats, Fl
     return rate, quality
 
 
-def _psnr_of_mse(mse: float) -> float:
+def psnr_of_mse(mse: float) -> float:
+    """PSNR in dB of a mean squared error of 8-bit samples; infinite for 0."""
     return float("inf") if mse == 0 else float(10.0 * np.log10(_PEAK**2 / mse))
 
 

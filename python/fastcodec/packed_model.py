@@ -491,6 +491,9 @@ def _check_range_programs(programs: Mapping[str, Program], number: Mapping[str, 
 
 def _search_path() -> list[Path]:
     extra = [Path(p) for p in os.environ.get(PATH_VARIABLE, "").split(os.pathsep) if p]
+    for folder in extra:
+        if not folder.is_dir():
+            raise ModelError(f"{PATH_VARIABLE} must name folders of packed models, got {str(folder)!r}")
     return [MODEL_FOLDER, *extra]
 
 

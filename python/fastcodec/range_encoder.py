@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 fastcodec authors
 # SPDX-License-Identifier: Apache-2.0
-"""The encoder of codec range: analysis once, then levels until one fits the target. See range_codec.py."""
+"""The encoder of codec range: analysis, then levels, refined by a round trip, until one fits. See range_codec.py."""
 
 from __future__ import annotations
 

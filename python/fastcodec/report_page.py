@@ -85,10 +85,15 @@ def draw(report: Json, path: Path) -> None:
     from matplotlib.figure import Figure
 
     parts = report["codecs"]
-    figure = Figure(figsize=(6.4 * len(parts), 4.8), dpi=120, layout="constrained")
+    columns = min(len(parts), 3)
+    rows = -(-len(parts) // columns)
+    figure = Figure(figsize=(6.4 * columns, 4.8 * rows), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (codec, part) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts.items(), strict=True):
-        for label, curve in part["curves"].items():
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in panels[len(parts) :]:
+        axes.remove()
+    for axes, (codec, part) in zip(panels, parts.items(), strict=False):
+        for number, (label, curve) in enumerate(part["curves"].items(), 1):
             wrapped = label.startswith("fastcodec")
             axes.plot(
                 [row["bpp"] for row in curve],
@@ -97,15 +102,16 @@ def draw(report: Json, path: Path) -> None:
                 markersize=4,
                 linewidth=2.2 if wrapped else 1.4,
                 linestyle="-" if wrapped else "--",
-                color="#0b6bcb" if wrapped else None,
+                color="#0b6bcb" if wrapped else f"C{number}",
                 zorder=3 if wrapped else 2,
                 label=label,
             )
         headline = part["bd"][part["anchor"]]["psnr_rgb"] if part["anchor"] else None
-        title = codec if headline is None else f"{codec}: BD-rate {headline['bd_rate']:+.1f} %"
-        axes.set(
-            xlabel="bits per pixel", ylabel="PSNR over RGB (dB)", title=title, xlim=(0, 1.25 * report["rates_bpp"][1])
-        )
+        title = f"fastcodec[{codec}]"
+        if headline:
+            title += f": BD-rate {headline['bd_rate']:+.1f} % against {part['anchor']}"
+        axes.set_title(title, fontsize="medium")
+        axes.set(xlabel="bits per pixel", ylabel="PSNR over RGB (dB)", xlim=(0, 1.25 * report["rates_bpp"][1]))
         inside = [row["psnr_rgb"] for c in part["curves"].values() for row in c if row["bpp"] <= axes.get_xlim()[1]]
         if inside:
             axes.set_ylim(min(inside) - 0.5, max(inside) + 0.5)

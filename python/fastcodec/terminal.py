@@ -235,6 +235,7 @@ def opened(target: Path | None) -> Iterator[Any]:
 
 
 def write(target: Path | None, data: bytes) -> None:
+    """Writes a whole output: see `opened`."""
     with opened(target) as file:
         file.write(data)
 
@@ -439,11 +440,8 @@ def bar(wanted: bool = True) -> Iterator[Callable[[int, int, str], None]]:
 
 
 @contextlib.contextmanager
-def training_bar(wanted: bool = True) -> Iterator[Callable[[Json], None]]:
+def training_bar() -> Iterator[Callable[[Json], None]]:
     """Shows training's log records on stderr: a bar on a terminal, else a line about every minute."""
-    if not wanted:
-        yield lambda record: None
-        return
     if not sys.stderr.isatty():
         last = [float("-inf")]
 
@@ -468,9 +466,9 @@ def training_bar(wanted: bool = True) -> Iterator[Callable[[Json], None]]:
 
 
 @contextlib.contextmanager
-def status(wanted: bool = True) -> Iterator[Callable[[str], None]]:
+def status() -> Iterator[Callable[[str], None]]:
     """One line on stderr that says what is going on, when that is a terminal."""
-    if not (wanted and sys.stderr.isatty()):
+    if not sys.stderr.isatty():
         yield lambda text: None
         return
     with Console(stderr=True).status("") as shown:

@@ -90,12 +90,12 @@ def _stream(channels: int) -> dict[str, Any]:
     return {"x": {"channels": channels, "type": "i16"}}
 
 
-def rate_table(path: Path, images: list[Any], count: int = 9) -> list[dict[str, float]]:
-    """Mean bits per pixel and PSNR of real streams of uint8 images [H, W, 3], at `count` levels from end to end."""
+def rate_table(path: Path, images: list[Any]) -> list[dict[str, float]]:
+    """Mean bits per pixel and PSNR of real streams of uint8 images [H, W, 3], at nine levels from end to end."""
     from ..range_encoder import rate_distortion
 
     model = packed_model.load(path)
-    levels = [round(i * (rm.LEVELS - 1) / (count - 1)) for i in range(count)]
+    levels = [round(i * (rm.LEVELS - 1) / 8) for i in range(9)]
     points = [rate_distortion(image, model, levels) for image in images]
     pixels = [image.shape[0] * image.shape[1] for image in images]
     return [

@@ -322,9 +322,9 @@ def restore(run: Run, folder: Path, device: torch.device) -> bool:
     return True
 
 
-def validation_images(photos: Photos, count: int = 8) -> list[Any]:
-    """Some held-out photographs, uint8 [H, W, 3]."""
-    chosen = photos.validation[:: max(1, len(photos.validation) // count)][:count]
+def validation_images(photos: Photos) -> list[Any]:
+    """At most eight of the held-out photographs, uint8 [H, W, 3]."""
+    chosen = photos.validation[:: max(1, len(photos.validation) // 8)][:8]
     return [photos.image(i).cpu().numpy() for i in chosen]
 
 
@@ -446,6 +446,9 @@ def main(
     if count == 1:
         _work(0, 1, *args, progress)
     else:
+        Photos(
+            data, min_size=config["data"]["crop"]
+        )  # says what is wrong with the folder; workers would do it all at once
         multiprocessing.spawn(_spawned, (count, args), nprocs=count)  # type: ignore[attr-defined,no-untyped-call]
     photos = Photos(data, hold_out=config["data"]["hold_out"], min_size=config["data"]["crop"])
     model = make_model(config, photos)
