@@ -17,7 +17,6 @@ enum class ErrorCode {
   kLimit,      // LimitError: allowed by the format, refused by the caller's limits
   kModel,      // ModelError: a packed model that cannot be run
   kBackend,    // BackendError: a backend that is unknown, not built or not available
-  kCodec,      // CodecError
   kType,       // TypeError: a wrong argument
   kValue,      // ValueError: a wrong argument
 };

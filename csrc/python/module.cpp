@@ -24,7 +24,6 @@ const char* python_class(ErrorCode code) {
     case ErrorCode::kLimit: return "LimitError";
     case ErrorCode::kModel: return "ModelError";
     case ErrorCode::kBackend: return "BackendError";
-    case ErrorCode::kCodec: return "CodecError";
     default: return "Error";
   }
 }
@@ -95,7 +94,7 @@ PYBIND11_MODULE(_core, m) {
         return list;
       },
       "Backends, best first: (name, available, reason why not).");
-  m.def("active_backend", [] { return std::string(find_kernels().name); }, "Name of the CPU backend in use.");
+  m.def("active_backend", [] { return std::string(find_kernels().name); }, "Name of the CPU backend in use; for tests.");
   m.def(
       "run_peak",
       [](const std::string& backend, int64_t rounds) {

@@ -175,15 +175,14 @@ void bind_program(py::module_& m) {
   py::class_<Program, std::shared_ptr<Program>>(m, "Program", "A checked integer program with its weights packed for one CPU backend.")
       .def(py::init(&make_program), py::arg("inputs"), py::arg("output"), py::arg("n_levels"), py::arg("ops"),
            py::arg("tensors"), py::arg("backend") = "", "Raises ModelError naming the operation that is wrong.")
-      .def_property_readonly("in_channels", &Program::in_channels)
-      .def_property_readonly("out_channels", &Program::out_channels)
+      .def_property_readonly("in_channels", &Program::in_channels, "Channels of the image that run() takes.")
+      .def_property_readonly("out_channels", &Program::out_channels, "Channels of the result.")
       .def_property_readonly("in_type", [](const Program& p) { return name_of(p.in_type()); }, "uint8, int8 or int16.")
       .def_property_readonly("out_type", [](const Program& p) { return name_of(p.out_type()); }, "uint8, int8 or int16.")
-      .def_property_readonly("n_levels", &Program::n_levels)
       .def_property_readonly("scale_log2", &Program::scale_log2, "log2 of output size over image size.")
       .def_property_readonly("align", &Program::align, "What the edges of a window must be multiples of, in input pixels.")
       .def_property_readonly("halo", &Program::halo, "Input pixels around a window's middle that it needs; a multiple of align.")
-      .def_property_readonly("backend", [](const Program& p) { return std::string(p.kernels().name); })
+      .def_property_readonly("backend", [](const Program& p) { return std::string(p.kernels().name); }, "Name of its CPU backend.")
       .def("macs", &Program::macs, py::arg("height"), py::arg("width"), "Multiplications for an image of that size.")
       .def("work_space_bytes", &work_space, py::arg("size"), py::arg("out_size"), py::arg("region_size"),
            py::arg("threads") = 0, "Bytes that run() allocates.")

@@ -188,25 +188,27 @@ void device_decode(const RangeOnDevice& device, uintptr_t data, uint64_t n_bytes
 
 void bind_rans(py::module_& m) {
   py::class_<RangeTables>(m, "RansTables", "Validated tables of the range coder.")
-      .def(py::init(&make_tables), py::arg("tables"), py::arg("id"))
+      .def(py::init(&make_tables), py::arg("tables"), py::arg("id"), "tables: (low, shift, frequencies) of each. Raises FormatError for one that is not valid.")
       .def("__len__", &RangeTables::size)
-      .def_property_readonly("mirrored", &RangeTables::mirrored);
+      .def_property_readonly("mirrored", &RangeTables::mirrored, "Whether every table is symmetric around 0; for tests.");
   py::class_<RangeOnDevice>(m, "RansDevice", "Tables on a device: 'cuda', or 'emulator' for tests (order 0..3). Pointers are checked by the caller.")
       .def(py::init(&make_device), py::arg("tables"), py::arg("device"), py::arg("index"), py::arg("order"), py::keep_alive<1, 2>())
       .def("encode", &device_encode, py::arg("symbols"), py::arg("item_size"), py::arg("index"), py::arg("n"), py::arg("chunk"),
-           py::arg("stream"), py::arg("make_out"))
+           py::arg("stream"), py::arg("make_out"), "Stream in the device memory that make_out(bytes) gives the address of; its length.")
       .def("decode", &device_decode, py::arg("data"), py::arg("n_bytes"), py::arg("index"), py::arg("n"), py::arg("as_type"),
-           py::arg("stream"), py::arg("make_out"));
+           py::arg("stream"), py::arg("make_out"), "Symbols in the device memory that make_out(wide) gives the address of, int32 where wide, else int16.");
   m.def("rans_gaussian_tables", &gaussian_tables, "The default tables: (low, shift, frequencies) of each.");
   m.def("rans_encode", &encode, py::arg("symbols"), py::arg("item_size"), py::arg("index"), py::arg("tables"), py::arg("chunk"),
         py::arg("threads"), py::arg("backend"), "Stream of int16 or int32 symbols.");
   m.def("rans_decode", &decode, py::arg("data"), py::arg("index"), py::arg("tables"), py::arg("out"), py::arg("item_size"),
-        py::arg("threads"), py::arg("backend"), "Fills out.");
+        py::arg("threads"), py::arg("backend"), "Fills out, int16 or int32 of item_size bytes, one symbol for each of index. Raises FormatError.");
   m.def("rans_encode_bytes", &encode_bytes, py::arg("data"), py::arg("chunk"), py::arg("threads"), py::arg("backend"), "Stream of bytes.");
-  m.def("rans_decode_bytes", &decode_bytes, py::arg("data"), py::arg("out"), py::arg("threads"), py::arg("backend"), "Fills out.");
+  m.def("rans_decode_bytes", &decode_bytes, py::arg("data"), py::arg("out"), py::arg("threads"), py::arg("backend"),
+        "Fills out, the bytes of the stream. Raises FormatError.");
   m.def("rans_info", &info, py::arg("data"), "Head of a stream.");
   m.def("rans_max_size", &range_max_size, py::arg("n_symbols"), py::arg("chunk"), "Bound of a stream's size.");
-  m.def("rans_scale_index", &scale_index, py::arg("keys"), py::arg("thresholds"), py::arg("out"), "Fills out.");
+  m.def("rans_scale_index", &scale_index, py::arg("keys"), py::arg("thresholds"), py::arg("out"),
+        "Fills out, uint8, with the place of each key among the rising thresholds, all int32.");
 }
 
 }  // namespace fastcodec

@@ -335,6 +335,9 @@ def _region(region: Any, header: container.Header) -> flow.Region:
 def info(data: Data, *, limits: Limits | None = None) -> Info:
     """Reads what a stream says about itself, without decoding pixels; checksums of the bytes are checked.
 
+    Args:
+        data: what encode returned; limits: as decode.
+
     Raises:
         FormatError, LimitError: as decode.
 
@@ -349,6 +352,12 @@ def info(data: Data, *, limits: Limits | None = None) -> Info:
 
 def verify(data: Data, *, limits: Limits | None = None, threads: int | None = None) -> Info:
     """Decodes a stream fully and strictly; returns its Info or raises what decode would.
+
+    Args:
+        data: what encode returned; limits, threads: as decode.
+
+    Raises:
+        FormatError, LimitError, CodecError, ModelError: as decode.
 
     Example:
         >>> import fastcodec, numpy as np

@@ -99,6 +99,7 @@ class Header:
 
     @property
     def scale(self) -> int:
+        """1, or 2 where the inner image has half of the size."""
         return 1 if self.networks is None else self.networks.scale
 
     @property
@@ -132,6 +133,7 @@ class Reader:
         self.at = 0
 
     def take(self, n: int, what: str) -> memoryview:
+        """The next n bytes; TruncatedError, which says `what`, where there are fewer."""
         if n > len(self.data) - self.at:
             raise TruncatedError(
                 f"{what}: {n} bytes expected at offset {self.at}, the stream has {len(self.data) - self.at} left; "
@@ -141,12 +143,15 @@ class Reader:
         return self.data[self.at - n : self.at]
 
     def byte(self, what: str) -> int:
+        """The next byte."""
         return self.take(1, what)[0]
 
     def uint32(self, what: str) -> int:
+        """The next four bytes, the lowest first."""
         return int.from_bytes(self.take(4, what), "little")
 
     def varint(self, what: str) -> int:
+        """The next number as `varint` writes it; FormatError for 50 bits or more, or a zero byte at its end."""
         value = 0
         for shift in range(0, 49, 7):
             byte = self.byte(what)

@@ -244,6 +244,7 @@ class RangeParameters:
 
     @property
     def levels(self) -> int:
+        """Rows of the tables, one for each level."""
         return len(self.z_index)
 
 

@@ -60,18 +60,21 @@ def model_for(model: PackedModel | None) -> PackedModel:
 
 
 def parameters(model: PackedModel) -> RangeParameters:
+    """The model's tables; ModelError for a model of another codec."""
     if model.range is None:
         raise ModelError(f"model {model.name} is for codec {model.codec}, expected one for codec range")
     return model.range
 
 
 def program(model: PackedModel, name: str) -> Program:
+    """The model's program of that name; ModelError where it has none."""
     if name not in model.programs:
         raise ModelError(f"model {model.name} has no program {name}; it has {', '.join(sorted(model.programs))}")
     return model.programs[name]
 
 
 def colour(channels: int) -> str:
+    """The ending of the programs' names for so many channels."""
     return "rgb" if channels == 3 else "grey"
 
 
@@ -103,10 +106,12 @@ class Tiles:
 
     @property
     def rows(self) -> int:
+        """Tiles from top to bottom."""
         return -(-self.height // self.side)
 
     @property
     def columns(self) -> int:
+        """Tiles from left to right."""
         return -(-self.width // self.side)
 
     def __len__(self) -> int:

@@ -395,7 +395,11 @@ def decode_bytes(
 
 
 def max_encoded_size(n: int, chunk: int = 1 << 16) -> int:
-    """No stream of n symbols or bytes is longer than this."""
+    """No stream of n symbols or bytes in chunks of `chunk` is longer than so many bytes.
+
+    Raises:
+        ValueError: n is negative, or chunk is not one that `encode` takes.
+    """
     _check_chunk(chunk)
     if n < 0:
         raise ValueError(f"n must be at least 0, got {n}")

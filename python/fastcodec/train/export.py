@@ -125,6 +125,7 @@ def pack_trunk(p: Packer, name: str, trunk: networks.Trunk, value: str, head: Co
 
 
 def pack_rec(p: Packer, name: str, net: networks.RecCNN, colour: str) -> None:
+    """Program `name`_`colour`: decoded image u8 [h,w,C] -> image u8 [scale*h,scale*w,C], C 3 for rgb, 1 for grey."""
     trunk = net.trunk
     phase = net.phase.numel() > 0
     grey = colour == "grey"
@@ -145,6 +146,7 @@ def pack_rec(p: Packer, name: str, net: networks.RecCNN, colour: str) -> None:
 
 
 def pack_com(p: Packer, name: str, net: networks.ComCNN, colour: str) -> None:
+    """Program `name`_`colour`: image u8 [H,W,C] -> compact u8 [ceil(H/2),ceil(W/2),C], C 3 for rgb, 1 for grey."""
     trunk = net.trunk
     grey = colour == "grey"
     channels, suffix = (1, ".grey") if grey else (3, "")
