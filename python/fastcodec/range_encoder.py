@@ -42,9 +42,11 @@ DEAD_ZONE = 35  # per cent of the high-rate slope of distortion over rate
 REFINE = 1  # times that a latent is refined by what a round trip loses of it
 REFINE_SHARE = (2, 14)  # sixteenths of that loss, at the lowest and the best level
 REFINED_PIXELS = 1 << 25  # larger images are not refined: it takes the decoded image and three latents of memory
-_PASSES = 6  # that a search takes at most: runs of the analysis, or of all that the decoder runs
+_PASSES = 6  # that a search takes, more only while nothing fits: runs of the analysis, or of all that the decoder runs
+_SMALL, _SMALL_PASSES = 1 << 16, 10  # images of at most so many pixels get more
 _CLOSE = 0.985  # a search for bytes ends with a stream this near below the target
 _CLOSE_DB = 0.03
+_REFINED = 0.03  # what refining a stream is worth in the logarithm of its bytes
 _FAR = 2  # symbols that a latent may be off before every one is coded
 _COUNTED = 1 << 18  # latents that stand for all in a guess
 
@@ -213,15 +215,18 @@ class _Encoder:
         return flow.decibels(flow.squared_error(self.image, self.pixels(trial)), self.image.size)
 
     def at_bytes(self, budget: int) -> bytes:
-        """The stream of the highest level with at most `budget` bytes, as far as six passes find it."""
+        """The stream of the highest level with at most `budget` bytes, as far as _PASSES find it."""
         sizes: list[int] = []
 
         def measure(trial: _Trial) -> float:
             sizes.append(len(trial.stream))
             return math.log(len(trial.stream))
 
+        def worth(stream: bytes, refined: bool) -> float:
+            return math.log(len(stream)) + _REFINED * refined
+
         levels = range(self.levels)
-        best = self._search(levels, measure, self._sizes(), math.log(budget), math.log(_CLOSE), (0.015, 0.07))
+        best = self._search(levels, measure, worth, self._sizes(), math.log(budget), math.log(_CLOSE), (0.015, 0.07))
         if best is None:
             other = "leave out the metadata, or use another codec" if self.metadata else "or use another codec"
             raise ValueError(
@@ -231,7 +236,7 @@ class _Encoder:
         return best
 
     def at_psnr(self, psnr: float) -> bytes:
-        """The stream of the lowest level that reaches `psnr` dB, as far as six passes find it."""
+        """The stream of the lowest level that reaches `psnr` dB, as far as _PASSES find it."""
         reached: list[float] = []
 
         def measure(trial: _Trial) -> float:
@@ -239,8 +244,11 @@ class _Encoder:
             return -reached[-1]
 
         # The same search, from the best level down: minus the PSNR falls.
-        guess = [float(value) for value in np.linspace(-46, -26, self.levels)]
-        best = self._search(range(self.levels)[::-1], measure, guess, -psnr, -_CLOSE_DB, (-0.1, 0.4), pixels=True)
+        guess = [-value for value in self._psnrs()[::-1]]
+        best = self._search(
+            range(self.levels)[::-1], measure, lambda stream, _: -len(stream), guess, -psnr, -_CLOSE_DB, (-0.1, 0.4),
+            pixels=True,
+        )  # fmt: skip
         if best is None:
             raise ValueError(
                 f"target_psnr={psnr} dB is out of reach: codec range gives {max(reached):.2f} dB at its best "
@@ -249,47 +257,65 @@ class _Encoder:
         return best
 
     def _search(
-        self, levels: Sequence[int], measure: Callable[[_Trial], float], guess: Sequence[float], limit: float,
-        close: float, refining: tuple[float, float], *, pixels: bool = False,
+        self, levels: Sequence[int], measure: Callable[[_Trial], float], worth: Callable[[bytes, bool], float],
+        guess: Sequence[float], limit: float, close: float, changes: tuple[float, float], *, pixels: bool = False,
     ) -> bytes | None:  # fmt: skip
-        """The stream of the last of `levels` whose measured value is at most `limit`; None when none was found.
-
-        A refined one before one that is not, which only stands in.
+        """The stream of the most `worth` (given whether it is refined) among those found at the last of `levels` whose
+        measured value is at most `limit`; None when not even the first level's is.
         """
         lost: Latent | None = None
         trial = _Trial(0, b"", False)
-        found: list[tuple[bool, int, bytes]] = []
+        found: list[tuple[float, float, bytes]] = []
 
         def value(at: int) -> float:
             nonlocal trial
             trial = self.coded(levels[at], lost, latents=pixels or lost is None)
+            if trial.far:
+                trial = self.coded(levels[at], lost, latents=pixels or lost is None)
             result = measure(trial)
-            if result <= limit and not trial.far:
-                found.append((lost is not None, at, trial.stream))
+            if result <= limit:
+                found.append((worth(trial.stream, lost is not None), -result, trial.stream))
             return result
 
         def refine() -> None:
             nonlocal lost
             lost = self.round_trip(trial)
 
-        change, near = refining
-        _last_below(value, guess, limit, close, _Refining(refine, change, near) if self.rounds else None)
-        if not found and trial.far:
-            value(levels.index(trial.level))
-        return max(found, default=(False, 0, None))[2]
+        change, near = changes
+        small = self.image.shape[0] * self.image.shape[1] <= _SMALL
+        refining = _Refining(refine, change, near) if self.rounds else None
+        _last_below(value, guess, limit, close, refining, passes=_SMALL_PASSES if small else _PASSES)
+        if not found:
+            lost, self.skip = None, parameters(self.model).skip
+            value(0)
+        if not found and self.rounds:
+            refine()
+            value(0)
+        return max(found, default=(0.0, 0.0, None))[2]
 
     def _sizes(self) -> list[float]:
         """A guess of the logarithm of each level's bytes: they go with the latents that are not zero.
 
         He, Mitra 2001, 'A unified rate-distortion analysis framework for transform coding', IEEE TCSVT 11(12).
         """
-        y = self.y.reshape(-1, self.y.shape[-1])
-        some = y[:: max(1, y.size // _COUNTED)].astype(np.float32)
+        places = self.y[..., 0].size
+        return self._guess(lambda symbols, _: math.log(0.45 * np.mean(symbols > 0.6) * symbols[0].size * places + 40))
+
+    def _psnrs(self) -> list[float]:
+        """A guess of each level's PSNR: the pixels' error goes with that of the latents."""
+        return self._guess(
+            lambda symbols, quant: (
+                -10 * math.log10(np.square((symbols - np.floor(symbols + 0.4)) / quant).sum(1).mean() + 1e-9) + 98
+            )
+        )
+
+    def _guess(self, of: Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], float]) -> list[float]:
+        """What `of` makes of the magnitudes of some symbols [n, M] and the latent's steps, at every level; rising."""
+        y = np.abs(self.y.reshape(-1, self.y.shape[-1])[:: max(1, self.y.size // _COUNTED)].astype(np.float32))
         levels = np.unique(np.linspace(0, self.levels - 1, 26).round().astype(int))
         quant = parameters(self.model).quant[levels].astype(np.float32) / 2**20  # symbols are y times this
-        counts = [np.count_nonzero(np.abs(some * row) > 0.6) * (len(y) / len(some)) for row in quant]
-        sizes = np.log(0.45 * np.asarray(counts) + 40)
-        return [float(v) for v in np.interp(range(self.levels), levels, np.maximum.accumulate(sizes))]
+        values = np.maximum.accumulate([of(y * row, row) for row in quant])
+        return [float(v) for v in np.interp(range(self.levels), levels, values)]
 
 
 @dataclass(frozen=True)
@@ -303,39 +329,39 @@ class _Refining:
 
 def _last_below(
     measure: Callable[[int], float], guess: Sequence[float], limit: float, close: float,
-    refining: _Refining | None = None,
+    refining: _Refining | None = None, *, passes: int = _PASSES,
 ) -> int | None:  # fmt: skip
-    """The largest index whose measured value is at most `limit`, as far as _PASSES find it, one being spent already.
+    """The largest index whose measured value is at most `limit`, as far as `passes` find it, one being spent already.
 
     Values rise with the index, about as `guess` does. Stops early when one lies in limit + close .. limit. While few
-    enough indexes are left for bisection, no guess goes where that could fail; the last trial, when nothing was below,
-    goes to index 0. None when that fails too.
+    enough indexes are left for bisection, no guess goes where that could fail. The last trials, when nothing was below,
+    aim lower, and others follow until something is, or index 0 is not. None when that fails too.
 
     Refining begins after the first trial that is near the limit, at the latest after the second. That costs a pass
     and changes all values; None then also when only values before it were below.
     """
     known: dict[int, float] = {}
     before: dict[int, float] = {}  # it was refined
-    change = refining.change if refining else 0.0
-    low, high, left = -1, len(guess), _PASSES - 1
+    change, most = (refining.change, refining.near) if refining else (0.0, 0.0)
+    low, high, left = -1, len(guess), passes - 1
     step = (guess[-1] - guess[0]) / max(1, len(guess) - 1)
-    while left and high - low > 1:
+    while high - low > 1 and (left > 0 or (low < 0 and min(before.values(), default=math.inf) > limit)):
         aim = limit
         if low < 0 and left <= 2:
-            close_by = before and min(known.values(), default=limit) <= limit + 3 * step
-            aim = (
-                limit - (0.9 if left == 2 else 0.3) * step if close_by else limit - 3 * step if left == 2 else -math.inf
-            )
+            close_by = left > 0 and before and min(known.values(), default=limit) <= limit + 3 * step
+            aim -= step * (0.9 if close_by else 3 * 2 ** (2 - left))
         points = {at: value + change for at, value in before.items()}
         points |= {at: value + (change if refining else 0.0) for at, value in known.items()}
         line = _corrected(guess, points, step)
         at = min(max(bisect_right(line, aim) - 1, low + 1), high - 1)
-        if high - low <= 1 << left:
+        if left <= 0:
+            at = min(at, (low + high) // 2)
+        elif high - low <= 1 << left:
             at = min(max(at, high - (1 << left - 1)), low + (1 << left - 1))
         value = known[at] = measure(at)
         left -= 1
         if before and len(known) == 1:
-            change += value - line[at]
+            change += min(max(value - line[at], -most), most)
         low, high = (low, at) if value > limit else (at, high)
         if refining and left > 1 and high > 0 and (left <= 3 or high - low <= 1 or abs(value - limit) <= refining.near):
             refining.begin()
