@@ -62,8 +62,8 @@ void parallel_for(size_t n_tasks, int n_threads, const std::function<void(size_t
   for (int i = 1; i <= n_helpers; ++i) {
     try {
       helpers.emplace_back(work, i);
-    } catch (const std::system_error&) {
-      break;  // no more threads to be had: those that run do all the work
+    } catch (...) {
+      break;  // no more threads, or no memory for them: those that run do all the work
     }
   }
   work(0);

@@ -52,6 +52,18 @@ struct SeamView {
   bool has(int i, int y) const { return rows && y >= (*rows)[i].lo && y < (*rows)[i].hi; }
 };
 
+// However the task of a band ends, even before it has begun, nobody shall wait for it.
+struct Release {
+  Seams* seams;
+  size_t above, below;  // in Seams
+  bool has_above, has_below;
+
+  ~Release() {
+    if (has_above) seams->reach(above, Seams::kFilled);
+    if (has_below) seams->reach(below, Seams::kRead);
+  }
+};
+
 // One band of one strip.
 class Task {
  public:
@@ -81,14 +93,6 @@ class Task {
     passing_ = work + rings_.back().offset + rings_.back().row_bytes * rings_.back().n_rows;
     scratch_ = passing_ + 2 * kMaxRows * passing_row_bytes_;
   }
-
-  // However it ends, nobody shall wait for it.
-  ~Task() {
-    if (above_.rows) seams_->reach(above_.index, Seams::kFilled);
-    if (below_.rows) seams_->reach(below_.index, Seams::kRead);
-  }
-  Task(const Task&) = delete;
-  Task& operator=(const Task&) = delete;
 
   void run() {
     int n_kept = 0;
@@ -353,8 +357,9 @@ void run_program(const Program& program, const RunArgs& args) {
   Seams seams((n_bands - 1) * plan.strips.size());
   // In this order a task waits for tasks begun before it only: bands from the lowest to the topmost, strip after strip.
   parallel_for(n_bands * plan.strips.size(), plan.n_threads, [&](size_t i, int worker) {
-    uint8_t* const space = work.data.get() + plan.bytes_per_thread * worker;
-    Task(program, args, plan, i / n_bands, n_bands - 1 - i % n_bands, space, seam_space, &seams).run();
+    const size_t strip = i / n_bands, band = n_bands - 1 - i % n_bands, seam = strip * (n_bands - 1) + band;
+    const Release release{&seams, seam - 1, seam, band > 0, band + 1 < n_bands};
+    Task(program, args, plan, strip, band, work.data.get() + plan.bytes_per_thread * worker, seam_space, &seams).run();
   });
   if (bytes > kMaxKeptBytes) work = {};
 }

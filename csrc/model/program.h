@@ -177,8 +177,8 @@ struct RunArgs {
 void check_run(const Program& program, const RunArgs& args);
 // Bytes of work space that run_program would allocate, all threads together.
 size_t work_space_bytes(const Program& program, const RunArgs& args);
-// Runs on the CPU. The result depends on nothing but program, image, level and region. Throws kValue, kLimit or
-// std::bad_alloc, all before the first output byte is written.
+// Runs on the CPU. The result depends on nothing but program, image, level and region. Throws kValue or kLimit,
+// before the first output byte is written, or std::bad_alloc.
 void run_program(const Program& program, const RunArgs& args);
 
 }  // namespace fastcodec
