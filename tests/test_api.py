@@ -409,6 +409,7 @@ def test_wrong_arguments_of_encode(wrong: dict[str, Any], error: type[Exception]
 
 def test_numbers_of_numpy_are_numbers() -> None:
     assert encode(X, target_bpp=np.float32(3)) == encode(X, target_bpp=3)
+    assert encode(X, target_bpp=1e308) == encode(X, quality=100)
     assert encode(X, target_bytes=np.int16(900)) == encode(X, target_bytes=900)
     assert encode(X, quality=np.uint8(40), scale=np.int64(1), threads=1 << 40) == encode(X, quality=40, scale=1)
     assert (decode(encode(X), threads=1 << 40) == decode(encode(X))).all()

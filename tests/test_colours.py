@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import fastcodec
 import numpy as np
 import pytest
@@ -44,6 +46,18 @@ def test_the_first_plane_takes_the_line_of_the_colours() -> None:
     spread = planes.std(axis=(0, 1))
     assert spread[0] > 20 * spread[1] > 0
     assert (colours.adapted(np.full((5, 5, 3), 7, np.uint8)) != 0).sum() == 3  # no edges, no preference
+
+
+@pytest.mark.parametrize("shape", [(40, 30000, 3), (30000, 40, 3)])
+def test_long_images_take_little_memory(shape: tuple[int, int, int]) -> None:
+    image = np.resize(picture(60, 90, 3), shape)
+    tracemalloc.start()
+    matrix = colours.adapted(image)
+    again = colours.from_planes(colours.to_planes(image, matrix), matrix)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * image.size + (1 << 25)
+    assert np.abs(image.astype(int) - again).max() <= 3
 
 
 def test_large_images_are_sampled() -> None:

@@ -242,3 +242,6 @@ def test_jpeg_metadata_that_does_not_fit_or_is_too_much() -> None:
     data = c.write_jpeg(JPEG_HEADER, jpeg(), None, METADATA)
     with pytest.raises(LimitError, match="max_metadata"):
         read(data, max_metadata=1000)
+    foreign = b"\xff\xea\x40\0" + bytes(0x3FFE)  # APP10, but not ours
+    with pytest.raises(LimitError, match="max_metadata"):
+        read(c.write_jpeg(JPEG_HEADER, jpeg()[:2] + foreign + jpeg()[2:], None, {}), max_metadata=1000)

@@ -177,7 +177,7 @@ def _target(targets: _Targets, pixels: int, default_quality: int) -> flow.Target
         return flow.Target("quality" if name == "quality" else "bytes", number)
     amount = _positive(name, value)
     if name == "target_bpp":
-        return flow.Target("bytes", max(1, int(amount * pixels / 8)))
+        return flow.Target("bytes", max(1, int(min(amount * pixels / 8, 2.0**62))))
     return flow.Target("psnr", amount)
 
 

@@ -8,6 +8,7 @@ left than Cb and Cr. The decoder's side is a matrix of whole numbers, so every m
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ import numpy.typing as npt
 
 UNIT = 64  # of the matrix's elements
 _LENGTH = 111  # of a column, such that planes of every image fit 8 bits: 128 sqrt(3) * UNIT / _LENGTH < 128
-_ROWS_AT_ONCE = 64
+_ROWS_AT_ONCE, _COLUMNS_AT_ONCE = 64, 8192
+_PIXELS_AT_ONCE = 1 << 16
 _SAMPLES = 1 << 19  # values of an image that are looked at, in strips
 
 Pixels = npt.NDArray[np.uint8]
@@ -26,10 +28,10 @@ def adapted(image: Pixels) -> Matrix:
     """The decoder's matrix int8 [3, 3] for uint8 [H, W, 3]: columns are the axes of the differences of neighbours."""
     covariance = np.eye(3)
     rows = range(0, image.shape[0], _ROWS_AT_ONCE * -(-image.size // _SAMPLES))
-    for at in rows:
-        strip = image[at : at + _ROWS_AT_ONCE].astype(np.float32)
+    for y, x in product(rows, range(0, image.shape[1], _COLUMNS_AT_ONCE)):
+        part = image[y : y + _ROWS_AT_ONCE, x : x + _COLUMNS_AT_ONCE].astype(np.float32)
         for axis in (0, 1):
-            change = np.diff(strip, axis=axis).reshape(-1, 3)
+            change = np.diff(part, axis=axis).reshape(-1, 3)
             covariance += change.T @ change
     axes = np.linalg.eigh(covariance)[1][:, ::-1]
     axes *= np.where(axes.sum(axis=0) < 0, -1, 1)
@@ -44,23 +46,24 @@ def read(data: bytes | memoryview) -> Matrix:
 
 def to_planes(image: Pixels, matrix: Matrix) -> Pixels:
     """The planes uint8 [H, W, 3] from which `from_planes` makes `image`, nearly."""
-    return _strips(image, np.linalg.inv(matrix.astype(np.float64) / UNIT), 1.0)
+    return _in_parts(image, np.linalg.inv(matrix.astype(np.float64) / UNIT), 1.0)
 
 
 def from_planes(planes: Pixels, matrix: Matrix) -> Pixels:
     """Pixels uint8 [H, W, 3]: 128 + ((matrix (planes - 128) + 32) >> 6), clamped to 0..255."""
-    return _strips(planes, matrix.astype(np.float64), UNIT)
+    return _in_parts(planes, matrix.astype(np.float64), UNIT)
 
 
-def _strips(image: Pixels, matrix: npt.NDArray[Any], unit: float) -> Pixels:
+def _in_parts(image: Pixels, matrix: npt.NDArray[Any], unit: float) -> Pixels:
     # Sums of whole numbers below 2^24 are exact in float32, in any order.
-    out = np.empty(image.shape, np.uint8)
+    given = image.reshape(-1, 3)
+    out = np.empty(given.shape, np.uint8)
     weights = np.ascontiguousarray(matrix.T, np.float32)
-    for at in range(0, image.shape[0], _ROWS_AT_ONCE):
-        rows = (image[at : at + _ROWS_AT_ONCE].reshape(-1, 3).astype(np.float32) - 128) @ weights
-        rows += unit / 2
-        rows /= unit
-        np.floor(rows, out=rows)
-        rows += 128
-        out[at : at + _ROWS_AT_ONCE] = rows.clip(0, 255).reshape(-1, *image.shape[1:])
-    return out
+    for at in range(0, len(given), _PIXELS_AT_ONCE):
+        part = (given[at : at + _PIXELS_AT_ONCE].astype(np.float32) - 128) @ weights
+        part += unit / 2
+        part /= unit
+        np.floor(part, out=part)
+        part += 128
+        out[at : at + _PIXELS_AT_ONCE] = part.clip(0, 255)
+    return out.reshape(image.shape)

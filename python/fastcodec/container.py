@@ -414,6 +414,10 @@ def _walk_jpeg(view: memoryview) -> list[_Segment]:
     return out
 
 
+def _is_ours(segment: _Segment) -> bool:
+    return segment.marker == _APP10 and segment.body[: len(_JPEG_ID)] == _JPEG_ID
+
+
 def _is_app(segment: _Segment) -> bool:
     """Application data or a comment: nothing that the pixels need."""
     return 0xE0 <= segment.marker <= 0xEF or segment.marker == 0xFE
@@ -421,7 +425,7 @@ def _is_app(segment: _Segment) -> bool:
 
 def _join_ours(segments: list[_Segment]) -> bytes:
     """The stream that our APP10 segments hold."""
-    ours = [s for s in segments if s.marker == _APP10 and s.body[: len(_JPEG_ID)] == _JPEG_ID]
+    ours = [s for s in segments if _is_ours(s)]
     if not ours:
         raise FormatError("a plain JPEG without fastcodec's segment; open it with any JPEG reader")
     at = len(_JPEG_ID)
@@ -455,10 +459,10 @@ def _read_jpeg(view: memoryview, limits: Limits) -> Stream:
     if OUTSIDE not in sections:
         raise FormatError("the stream in the JPEG segments has its own payload; expected a pointer to the JPEG file")
 
-    limits.check("max_metadata", sum(len(s.body) for s in segments if _is_app(s) and s.marker != _APP10), "metadata")
+    limits.check("max_metadata", sum(len(s.body) for s in segments if _is_app(s) and not _is_ours(s)), "metadata")
     rest, at = [], 0
     for s in segments:
-        if s.marker == _APP10 and s.body[: len(_JPEG_ID)] == _JPEG_ID:
+        if _is_ours(s):
             rest.append(view[at : s.start])
             at = s.end
     rest.append(view[at:])
