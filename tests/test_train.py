@@ -589,6 +589,12 @@ def test_the_switches_of_the_ablations(folder, tmp_path):
     samples.close()
 
 
+def test_a_run_folder_may_have_the_name_of_its_config(tmp_path, monkeypatch):
+    (tmp_path / "jpeg_wide").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert training.load_config("jpeg_wide")["name"] == "jpeg-wide-1"
+
+
 @pytest.mark.parametrize(
     "path", sorted(p for p in CONFIGS.glob("*.toml") if "range" not in p.stem), ids=lambda p: p.stem
 )

@@ -103,7 +103,7 @@ def check_range_config(config: dict[str, Any]) -> None:
 def load_config(path: str | Path) -> dict[str, Any]:
     """Read a training config; a bare name means one of the shipped configs."""
     path = Path(path)
-    if not path.exists():
+    if not path.is_file():  # a run's folder may have the config's name
         shipped = Path(__file__).parent / "configs" / f"{path.stem}.toml"
         if not shipped.exists():
             names = ", ".join(sorted(p.stem for p in shipped.parent.glob("*.toml")))
