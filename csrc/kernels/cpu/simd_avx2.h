@@ -25,15 +25,6 @@ inline V dot(V a, V x, V w) {
   return a;
 }
 
-// For conv_depthwise.cpp, see simd_avx512.h: here a lane is two pairs of 16 bits in two vectors.
-struct Fours {
-  V upper, lower;
-};
-inline Fours low_fours(V upper, V lower) { return {_mm256_unpacklo_epi8(upper, zero()), _mm256_unpacklo_epi8(lower, zero())}; }
-inline Fours high_fours(V upper, V lower) { return {_mm256_unpackhi_epi8(upper, zero()), _mm256_unpackhi_epi8(lower, zero())}; }
-inline Fours load_fours(const Weight* w) { return {load_weights(w), load_weights(w + kGroup * kLanes)}; }
-inline V dot4(V a, Fours x, Fours w) { return dot(dot(a, x.upper, w.upper), x.lower, w.lower); }
-
 inline void stage(const uint8_t* row, bool is_signed, ptrdiff_t n, Act* out) {
   for (ptrdiff_t i = 0; i < n; i += 16) {
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + i));

@@ -108,7 +108,7 @@ inline V broadcast_lane(int32_t v) { return _mm512_set1_epi32(v); }
 template <int n> inline V shift_left(V a) { return _mm512_slli_epi32(a, n); }
 template <int n> inline V shift_right(V a) { return _mm512_srai_epi32(a, n); }
 
-// For depthwise convolutions of bytes: vectors of bytes, all in pieces of 16.
+// For conv_depthwise_bytes.cpp: vectors of bytes, all in pieces of 16.
 #define FASTCODEC_SIMD_BYTES 1
 constexpr int kMaxPairs = 2;  // of rows whose sums fit the registers
 // Of a load that serves several instructions: the compiler would make it part of each.
@@ -177,8 +177,11 @@ inline V pack_u8(V a, V b, V c, V d) {
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   return _mm512_permutexvar_epi32(order, narrow_u8(a, b, c, d));
 }
-// For conv_winograd.cpp: store_u8 of four vectors, each `pitch` from the one before.
-inline void store_u8_quad(uint8_t* p, ptrdiff_t pitch, const V (&v)[4]) { store_pieces<4>(p, pitch, pack_u8(v[0], v[1], v[2], v[3])); }
+// See simd_256.h.
+inline void store_u8_quad(uint8_t* p, ptrdiff_t pitch, const V (&v)[4], V mult, V) {
+  auto scaled = [&](int i) { return mul_shift_32(v[i], mult); };
+  store_pieces<4>(p, pitch, pack_u8(scaled(0), scaled(1), scaled(2), scaled(3)));
+}
 
 }  // namespace
 }  // namespace fastcodec::FASTCODEC_ISA

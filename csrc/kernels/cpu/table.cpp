@@ -36,14 +36,14 @@ bool conv_passes(const ConvShape& from, const ConvShape& to) {
   return conv_sparse_pixels_fits() && from.n_blocks && to.n_blocks;
 }
 
-bool has_wide_tables(const ConvShape& shape) { return shape.depthwise && conv_depthwise_fits(shape); }
+bool has_wide_tables(const ConvShape& shape) { return shape.depthwise && conv_depthwise_bytes_fits(shape); }
 
 int conv_table_length(const ConvShape& shape) {
-  return round_up(shape.out_channels, kChannelAlign) + (has_wide_tables(shape) ? conv_depthwise_table_length(shape) : 0);
+  return round_up(shape.out_channels, kChannelAlign) + (has_wide_tables(shape) ? conv_depthwise_bytes_table_length(shape) : 0);
 }
 
 void conv_table(const ConvShape& shape, int32_t* table) {
-  if (has_wide_tables(shape)) conv_depthwise_table(shape, table);
+  if (has_wide_tables(shape)) conv_depthwise_bytes_table(shape, table);
 }
 
 size_t conv_scratch_bytes(const ConvShape& shape, int) {
