@@ -25,6 +25,31 @@ inline V dot(V a, V x, V w) {
   return a;
 }
 
+// For conv_joined.cpp. In assembly so that all sums stay in registers.
+#define FASTCODEC_SIMD_JOINED 1
+// a + the two 16-bit halves of x * v + y * w + offset: x, y four bytes for all lanes, * the saturating sum of two products
+inline V add_joined(V a, const uint8_t* x, V v, const uint8_t* y, V w, V offset) {
+  V t, u;
+  asm("vpbroadcastd %[x], %[t]\n\tvpbroadcastd %[y], %[u]\n\t"
+      "vpmaddubsw %[v], %[t], %[t]\n\tvpmaddubsw %[w], %[u], %[u]\n\t"
+      "vpaddw %[offset], %[t], %[t]\n\tvpaddw %[u], %[t], %[t]\n\t"
+      "vpmaddwd %[ones], %[t], %[t]\n\tvpaddd %[t], %[a], %[a]"
+      : [a] "+x"(a), [t] "=&x"(t), [u] "=&x"(u)
+      : [x] "m"(*reinterpret_cast<const FourBytes*>(x)), [y] "m"(*reinterpret_cast<const FourBytes*>(y)), [v] "x"(v),
+        [w] "x"(w), [offset] "x"(offset), [ones] "x"(_mm256_set1_epi16(1)));
+  return a;
+}
+inline ptrdiff_t once(ptrdiff_t n) {
+  asm("" : "+r"(n));
+  return n;
+}
+using Piece = __m128i;
+inline Piece load_piece(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+inline void store_piece(uint8_t* p, Piece a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), a); }
+inline Piece broadcast_piece(int byte) { return _mm_set1_epi8(static_cast<char>(byte)); }
+inline Piece shuffle_piece(Piece a, Piece from) { return _mm_shuffle_epi8(a, from); }
+inline Piece exclusive_or(Piece a, Piece b) { return _mm_xor_si128(a, b); }
+
 inline void stage(const uint8_t* row, bool is_signed, ptrdiff_t n, Act* out) {
   for (ptrdiff_t i = 0; i < n; i += 16) {
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + i));
