@@ -35,7 +35,8 @@ void conv_sparse_pixels_pack(const ConvShape& shape, const int8_t* weight, uint8
 size_t conv_sparse_pixels_scratch_bytes(const ConvShape& shape);
 void conv_sparse_pixels(const ConvArgs& args);
 
-// 1x1 convolution by joined sums of 16 bits. conv_joined_joins counts them, or gives 0 where another method is better.
+// 1x1 convolution by joined sums of 16 bits. conv_joined_joins counts them, or gives 0 where another method is better, the
+// sparse one if shape.n_blocks.
 int conv_joined_joins(const ConvShape& shape, const int8_t* weight);
 size_t conv_joined_packed_bytes(const ConvShape& shape);
 void conv_joined_pack(const ConvShape& shape, const int8_t* weight, uint8_t* packed, int32_t* bias_shift);

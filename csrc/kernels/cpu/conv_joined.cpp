@@ -67,7 +67,8 @@ int pair_cost(const ConvShape& s, const int8_t* weight, int i, int j) {
   return cost;
 }
 
-// Order of the inputs of each piece, so that position p takes input order[p]: two change places as long as that helps.
+// Order of the inputs of each piece, so that position p takes input order[p]: two change places as long as that helps; where
+// there are zero blocks, only inside a block.
 void find_order(const ConvShape& s, const int8_t* weight, uint8_t* order) {
   for (int first = 0; first < s.in_pixel; first += kPiece, order += kPiece) {
     int cost[kPiece][kPiece];
@@ -78,7 +79,8 @@ void find_order(const ConvShape& s, const int8_t* weight, uint8_t* order) {
     for (bool better = true; better;) {
       better = false;
       for (int p = 0; p < kPiece; ++p) {
-        for (int q = p / 2 * 2 + 2; q < kPiece; ++q) {
+        const int end = s.n_blocks ? p / kInputs * kInputs + kInputs : kPiece;
+        for (int q = p / 2 * 2 + 2; q < end; ++q) {
           const int a = order[p], b = order[q], with_a = order[p ^ 1], with_b = order[q ^ 1];
           if (cost[b][with_a] + cost[a][with_b] >= cost[a][with_a] + cost[b][with_b]) continue;
           order[p] = static_cast<uint8_t>(b);
@@ -121,28 +123,42 @@ int split_blocks(const ConvShape& s, const int8_t* weight, const uint8_t* order,
   return n;
 }
 
-bool may_join(const Block& a, const Block& b) {
-  for (int lane = 0; lane < kLanes; ++lane) {
-    for (int k = 0; k < kInputs; k += 2) {
-      const int8_t *x = a.weight[lane] + k, *y = b.weight[lane] + k;
-      if (magnitude(x[0]) + magnitude(x[1]) + magnitude(y[0]) + magnitude(y[1]) > kMaxJoined) return false;
-    }
-  }
-  return true;
+// Of all weights that go into one sum of 16 bits.
+int joined_sum(const Block& a, const Block& b, int lane, int k) {
+  const int8_t *x = a.weight[lane] + k, *y = b.weight[lane] + k;
+  return magnitude(x[0]) + magnitude(x[1]) + magnitude(y[0]) + magnitude(y[1]);
 }
 
-// Joins of a vector of outputs: calls found(a, b) for each, a block that is left alone with one of zeros.
+int largest_sum(const Block& a, const Block& b) {
+  int largest = 0;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    for (int k = 0; k < kInputs; k += 2) {
+      const int sum = joined_sum(a, b, lane, k);
+      if (sum > largest) largest = sum;
+    }
+  }
+  return largest;
+}
+
+// Joins of a vector of outputs: calls found(a, b) for each, a block that is left alone with one of zeros. Those that are hard
+// to join come first.
 template <class F>
 void join_blocks(const ConvShape& s, const int8_t* weight, const uint8_t* order, int vector, F found) {
   Block blocks[kMaxBlocks];
   const int n = split_blocks(s, weight, order, vector, blocks);
+  const Block* sorted[kMaxBlocks];
+  for (int i = 0; i < n; ++i) {
+    int at = i;
+    for (; at > 0 && largest_sum(*sorted[at - 1], {}) < largest_sum(blocks[i], {}); --at) sorted[at] = sorted[at - 1];
+    sorted[at] = &blocks[i];
+  }
   bool taken[kMaxBlocks] = {};
   for (int i = 0; i < n; ++i) {
     if (taken[i]) continue;
     int j = i + 1;
-    while (j < n && (taken[j] || !may_join(blocks[i], blocks[j]))) ++j;
+    while (j < n && (taken[j] || largest_sum(*sorted[i], *sorted[j]) > kMaxJoined)) ++j;
     if (j < n) taken[j] = true;
-    found(blocks[i], j < n ? blocks[j] : Block{blocks[i].input, {}});
+    found(*sorted[i], j < n ? *sorted[j] : Block{sorted[i]->input, {}});
   }
 }
 
@@ -222,8 +238,9 @@ int conv_joined_joins(const ConvShape& s, const int8_t* weight) {
   find_order(s, weight, order);
   int n = 0;
   for (int v = 0; v < n_vectors(s); ++v) join_blocks(s, weight, order, v, [&](const Block&, const Block&) { ++n; });
-  // A join takes 3 products, the dense convolution 2 for each block.
-  return 3 * n < 2 * n_vectors(s) * s.in_pixel / kInputs ? n : 0;
+  // A join takes 3 products, other methods 2 for each block.
+  const int n_blocks = s.n_blocks ? s.n_blocks : n_vectors(s) * s.in_pixel / kInputs;
+  return 3 * n < 2 * n_blocks ? n : 0;
 }
 
 size_t conv_joined_packed_bytes(const ConvShape& s) {
