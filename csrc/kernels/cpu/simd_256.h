@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/cpu/simd_pieces.h"
+
 namespace fastcodec::FASTCODEC_ISA {
 namespace {
 

@@ -43,12 +43,6 @@ inline ptrdiff_t once(ptrdiff_t n) {
   asm("" : "+r"(n));
   return n;
 }
-using Piece = __m128i;
-inline Piece load_piece(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
-inline void store_piece(uint8_t* p, Piece a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), a); }
-inline Piece broadcast_piece(int byte) { return _mm_set1_epi8(static_cast<char>(byte)); }
-inline Piece shuffle_piece(Piece a, Piece from) { return _mm_shuffle_epi8(a, from); }
-inline Piece exclusive_or(Piece a, Piece b) { return _mm_xor_si128(a, b); }
 
 inline void stage(const uint8_t* row, bool is_signed, ptrdiff_t n, Act* out) {
   for (ptrdiff_t i = 0; i < n; i += 16) {

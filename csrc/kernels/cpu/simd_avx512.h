@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/cpu/simd_pieces.h"
+
 namespace fastcodec::FASTCODEC_ISA {
 namespace {
 
@@ -128,7 +130,8 @@ inline Fours low_fours(V upper, V lower) { return {_mm512_unpacklo_epi16(upper, 
 inline Fours high_fours(V upper, V lower) { return {_mm512_unpackhi_epi16(upper, lower)}; }
 inline Fours load_fours(const Weight* w) { return {once(load_weights(w))}; }
 inline V dot4(V a, Fours x, Fours w) { return dot(a, x.v, w.v); }
-// Piece by piece the four int32 of a, b, c, d, clamped to u8.
+// Piece by piece the four int32 of a and b, clamped to i16, or of a, b, c, d, clamped to u8.
+inline V narrow_i16(V a, V b) { return _mm512_packs_epi32(a, b); }
 inline V narrow_u8(V a, V b, V c, V d) { return _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)); }
 
 // The same as mul_shift_32 with mult_odd = odd_lanes(mult), where shuffles already keep their port busy.
