@@ -30,12 +30,7 @@ int n_groups(const ConvShape& s) { return round_up(s.in_channels, kInputs) / kIn
 // Each row has a block, the last at least.
 bool is_left_out(const ConvShape& s, const int8_t* weight, int row, int group, int n_before) {
   if (!n_before && group + 1 == n_groups(s)) return false;
-  for (int o = row * kOutputs; o < (row + 1) * kOutputs && o < s.out_channels; ++o) {
-    for (int i = group * kInputs; i < (group + 1) * kInputs && i < s.in_channels; ++i) {
-      if (weight[o * s.in_channels + i]) return false;
-    }
-  }
-  return true;
+  return is_zero_block(s, weight, row * kOutputs, kOutputs, group * kInputs, kInputs);
 }
 
 // Packed weights: int32 first[n_rows_of_blocks + 1], the blocks of each row; int32 group[n_blocks], the inputs of each block;
