@@ -23,7 +23,7 @@ constexpr int kMaxPair = 128;     // 255 * 128 < 2^15
 constexpr int kMaxJoined = 257;   // 255 * 257 < 2^16
 constexpr int kInputs = 4;        // of a block of kLanes outputs: those of one broadcast
 constexpr int kPiece = 16;        // inputs that may change places
-constexpr int kMaxInputs = 512;
+constexpr int kMaxInputs = 512, kMaxOutputs = 1024;
 constexpr int kMaxBlocks = 2 * kMaxInputs / kInputs;  // of a vector of outputs
 constexpr int kJoinPixels = 8;
 constexpr int kChunkPixels = 96;  // columns that pass through all channels while they are in the L1 cache
@@ -32,9 +32,12 @@ constexpr int kJoinBytes = kOffset + kLanes * 4;
 
 static_assert(kChunkPixels % kJoinPixels == 0 && kJoinPixels <= kBlockPixels, "a block must end inside the slack of a row");
 
+constexpr int kSums = kLanes * kInputs / 2;
+
 struct Block {
   int input;  // the first
   int8_t weight[kLanes][kInputs];
+  int16_t sum[kSums];  // of the magnitudes of each two
 };
 
 struct Join {
@@ -43,26 +46,20 @@ struct Join {
 
 int n_vectors(const ConvShape& s) { return round_up(s.out_channels, kLanes) / kLanes; }
 
-int magnitude(int v) { return v < 0 ? -v : v; }
-// What is to be taken off w0 so that it and w1 do not saturate.
-int excess(int w0, int w1) {
-  const int sum = w0 + w1;
-  if (w0 > 0 && w1 > 0 && sum > kMaxPair) return sum - kMaxPair;
-  return w0 < 0 && w1 < 0 && sum < -kMaxPair ? sum + kMaxPair : 0;
-}
-
-int weight_at(const ConvShape& s, const int8_t* weight, int o, int i) {
+int8_t weight_at(const ConvShape& s, const int8_t* weight, int o, int i) {
   return o < s.out_channels && i < s.in_channels ? weight[o * s.in_channels + i] : 0;
 }
 
+// What is to be taken off one of two weights so that they do not saturate; they are of one sign then.
+int excess(int sum) { return sum > kMaxPair ? sum - kMaxPair : sum < -kMaxPair ? sum + kMaxPair : 0; }
+
 // Vectors of outputs in which some weights of two inputs saturate.
-int pair_cost(const ConvShape& s, const int8_t* weight, int i, int j) {
+int pair_cost(const int8_t* a, const int8_t* b, int n_vectors) {
   int cost = 0;
-  for (int o = 0, next; o < s.out_channels; o = next) {
-    next = o + 1;
-    if (!excess(weight_at(s, weight, o, i), weight_at(s, weight, o, j))) continue;
-    ++cost;
-    next = (o / kLanes + 1) * kLanes;
+  for (; n_vectors; --n_vectors, a += kLanes, b += kLanes) {
+    bool saturates = false;
+    for (int lane = 0; lane < kLanes; ++lane) saturates |= excess(a[lane] + b[lane]) != 0;
+    cost += saturates;
   }
   return cost;
 }
@@ -71,10 +68,12 @@ int pair_cost(const ConvShape& s, const int8_t* weight, int i, int j) {
 // there are zero blocks, only inside a block.
 void find_order(const ConvShape& s, const int8_t* weight, uint8_t* order) {
   for (int first = 0; first < s.in_pixel; first += kPiece, order += kPiece) {
+    int8_t column[kPiece][kMaxOutputs];
     int cost[kPiece][kPiece];
     for (int i = 0; i < kPiece; ++i) {
       order[i] = static_cast<uint8_t>(i);
-      for (int j = 0; j < kPiece; ++j) cost[i][j] = pair_cost(s, weight, first + i, first + j);
+      for (int o = 0; o < n_vectors(s) * kLanes; ++o) column[i][o] = weight_at(s, weight, o, first + i);
+      for (int j = 0; j <= i; ++j) cost[i][j] = cost[j][i] = pair_cost(column[i], column[j], n_vectors(s));
     }
     for (bool better = true; better;) {
       better = false;
@@ -92,51 +91,54 @@ void find_order(const ConvShape& s, const int8_t* weight, uint8_t* order) {
   }
 }
 
-bool is_zero(const Block& block) {
-  for (int k = 0; k < kLanes * kInputs; ++k) {
-    if (block.weight[k / kInputs][k % kInputs]) return false;
+// Adds a block to n of them, if it is not zero.
+void add_block(Block block, Block* blocks, int* n) {
+  bool is_zero = true;
+  for (int i = 0; i < kSums; ++i) {
+    const int8_t* w = block.weight[i * 2 / kInputs] + i * 2 % kInputs;
+    block.sum[i] = static_cast<int16_t>((w[0] < 0 ? -w[0] : w[0]) + (w[1] < 0 ? -w[1] : w[1]));
+    is_zero &= block.sum[i] == 0;
   }
-  return true;
+  if (!is_zero) blocks[(*n)++] = block;
 }
 
-// The blocks of a vector of outputs that are not zero; first those that hold the weights, then those of what was too much.
+// The blocks of a vector of outputs; first those that hold the weights, then those of what was too much.
 int split_blocks(const ConvShape& s, const int8_t* weight, const uint8_t* order, int vector, Block* blocks) {
   int n = 0, n_more = 0;
   Block* more = blocks + kMaxBlocks / 2;
   for (int input = 0; input < s.in_pixel; input += kInputs) {
-    Block main{input, {}}, rest{input, {}};
+    Block main{input, {}, {}}, rest{input, {}, {}};
+    for (int k = 0; k < kInputs; ++k) {
+      const int at = input + k, i = at / kPiece * kPiece + order[at];
+      for (int lane = 0; lane < kLanes; ++lane) main.weight[lane][k] = weight_at(s, weight, vector * kLanes + lane, i);
+    }
     for (int lane = 0; lane < kLanes; ++lane) {
-      for (int k = 0; k < kInputs; ++k) {
-        const int at = input + k, i = at / kPiece * kPiece + order[at];
-        main.weight[lane][k] = static_cast<int8_t>(weight_at(s, weight, vector * kLanes + lane, i));
-      }
       for (int k = 0; k < kInputs; k += 2) {
-        const int too_much = excess(main.weight[lane][k], main.weight[lane][k + 1]);
-        main.weight[lane][k] = static_cast<int8_t>(main.weight[lane][k] - too_much);
+        int8_t* w = main.weight[lane] + k;
+        const int too_much = excess(w[0] + w[1]);
+        w[0] = static_cast<int8_t>(w[0] - too_much);
         rest.weight[lane][k] = static_cast<int8_t>(too_much);
       }
     }
-    if (!is_zero(main)) blocks[n++] = main;
-    if (!is_zero(rest)) more[n_more++] = rest;
+    add_block(main, blocks, &n);
+    add_block(rest, more, &n_more);
   }
   for (int i = 0; i < n_more; ++i) blocks[n++] = more[i];
   return n;
 }
 
-// Of all weights that go into one sum of 16 bits.
-int joined_sum(const Block& a, const Block& b, int lane, int k) {
-  const int8_t *x = a.weight[lane] + k, *y = b.weight[lane] + k;
-  return magnitude(x[0]) + magnitude(x[1]) + magnitude(y[0]) + magnitude(y[1]);
+bool may_join(const Block& a, const Block& b) {
+  int16_t largest = 0;
+  for (int i = 0; i < kSums; ++i) {
+    const auto sum = static_cast<int16_t>(a.sum[i] + b.sum[i]);
+    largest = sum > largest ? sum : largest;
+  }
+  return largest <= kMaxJoined;
 }
 
-int largest_sum(const Block& a, const Block& b) {
+int largest_sum(const Block& block) {
   int largest = 0;
-  for (int lane = 0; lane < kLanes; ++lane) {
-    for (int k = 0; k < kInputs; k += 2) {
-      const int sum = joined_sum(a, b, lane, k);
-      if (sum > largest) largest = sum;
-    }
-  }
+  for (const int16_t sum : block.sum) largest = sum > largest ? sum : largest;
   return largest;
 }
 
@@ -147,18 +149,24 @@ void join_blocks(const ConvShape& s, const int8_t* weight, const uint8_t* order,
   Block blocks[kMaxBlocks];
   const int n = split_blocks(s, weight, order, vector, blocks);
   const Block* sorted[kMaxBlocks];
+  int largest[kMaxBlocks];
   for (int i = 0; i < n; ++i) {
+    const int own = largest_sum(blocks[i]);
     int at = i;
-    for (; at > 0 && largest_sum(*sorted[at - 1], {}) < largest_sum(blocks[i], {}); --at) sorted[at] = sorted[at - 1];
+    for (; at > 0 && largest[at - 1] < own; --at) {
+      sorted[at] = sorted[at - 1];
+      largest[at] = largest[at - 1];
+    }
     sorted[at] = &blocks[i];
+    largest[at] = own;
   }
   bool taken[kMaxBlocks] = {};
   for (int i = 0; i < n; ++i) {
     if (taken[i]) continue;
     int j = i + 1;
-    while (j < n && (taken[j] || largest_sum(*sorted[i], *sorted[j]) > kMaxJoined)) ++j;
+    while (j < n && (taken[j] || !may_join(*sorted[i], *sorted[j]))) ++j;
     if (j < n) taken[j] = true;
-    found(*sorted[i], j < n ? *sorted[j] : Block{sorted[i]->input, {}});
+    found(*sorted[i], j < n ? *sorted[j] : Block{sorted[i]->input, {}, {}});
   }
 }
 
@@ -233,7 +241,7 @@ void finish_joined(const ConvArgs& a, const int32_t* sums, int y, ptrdiff_t x, i
 }  // namespace
 
 int conv_joined_joins(const ConvShape& s, const int8_t* weight) {
-  if (s.depthwise || s.kernel != 1 || s.in_pixel % kPiece || s.in_pixel > kMaxInputs) return 0;
+  if (s.depthwise || s.kernel != 1 || s.in_pixel % kPiece || s.in_pixel > kMaxInputs || s.out_channels > kMaxOutputs) return 0;
   uint8_t order[kMaxInputs];
   find_order(s, weight, order);
   int n = 0;
