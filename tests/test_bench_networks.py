@@ -7,11 +7,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from fastcodec import bench_networks, bench_peers, cli
+from fastcodec import _core, bench_networks, bench_peers, cli
 from fastcodec.packed_model import Program
 
 MEGABYTES = 10**6
@@ -69,6 +71,30 @@ def test_measures(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         assert ("two_threads" in row) == ((os.cpu_count() or 1) > 1)
         assert row["gmac_per_s"] == pytest.approx(network["gmac"] / row["ms"] * 1e3)
         assert f"| {row['engine']} | {row['ms']:.1f} |" in (tmp_path / "networks.md").read_text()
+
+
+@pytest.mark.skipif(not any(name == "avx2" and there for name, there, _ in _core.backends()), reason="needs AVX2")
+def test_limited_to_an_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limited run knows its backends and its environment; onnxruntime, which has no limit, is no measure."""
+    result = bench_networks.bench([bench_networks.network("F")], size=(32, 64), repeats=1, peers=False, isa="avx2")
+    assert [row["engine"] for row in result["networks"][0]["rows"]] == ["fastcodec avx2"]
+    assert list(result["int8_peak_gmac_per_s"]) == ["avx2", "scalar"]
+    assert "ONEDNN_MAX_CPU_ISA=AVX2" in bench_networks.markdown(result)
+    assert "ONEDNN_MAX_CPU_ISA" not in os.environ
+
+    def add_peers(*arguments: Any) -> None:
+        calls, rows = arguments[4:6]
+        for name, ms in (("onnxruntime int8", 30), ("OpenVINO int8", 60)):
+            calls[name] = lambda ms=ms: time.sleep(ms / 1e3)
+            rows[name] = {"memory_bytes": 0, "checked": ""}
+
+    monkeypatch.setattr(bench_networks, "_add_peers", add_peers)
+    monkeypatch.setattr(time, "process_time", time.perf_counter)
+    for isa, engine in ((None, "onnxruntime int8"), ("avx2", "OpenVINO int8")):
+        one = bench_networks.measure(bench_networks.network("F"), size=(32, 64), repeats=1, isa=isa)
+        ms = {row["engine"]: row["ms"] for row in one["rows"]}
+        ours = min(value for name, value in ms.items() if name.startswith("fastcodec"))
+        assert one["times_faster"] == ms[engine] / ours
 
 
 def test_missing_peers_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:

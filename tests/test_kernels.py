@@ -199,6 +199,34 @@ def test_full_range_products(backend: str) -> None:
     check(b, y, rng.choice([0, 255], (12, 30, 32)).astype(np.uint8), backend, "0/255 times -128/127")
 
 
+@pytest.mark.parametrize("dtype", ["u8", "i16"])
+@pytest.mark.parametrize("source", ["u8", "i8"])
+@pytest.mark.parametrize("large", [0.0, 0.01, 0.1, 1.0])
+@pytest.mark.parametrize("channels", [16, 32, 48, 500])
+def test_joined_sums(backend: str, channels: int, large: float, source: str, dtype: str) -> None:
+    """Weights around the edge of what fits 16 bits, 128 of one sign for two products and 257 for four, with a share of
+    larger ones that need more blocks, another order of the inputs or another method; the extreme activations."""
+    rng = np.random.default_rng(channels)
+    b = cases.ProgramBuilder(channels, seed=channels, dtype=source)
+    y = b.conv("image", 44, kernel=1, dtype=dtype)
+    shape = b.tensors["0.w"].shape
+    weight = rng.integers(-32, 33, shape)
+    fours = weight.reshape(44, -1, 4)
+    edges = np.array([(64, 64, -64, -65), (64, 64, 64, 65), (127, 1, 127, 2), (-128, 0, -127, -2), (-64, 127, 1, -65)])
+    at = rng.random(fours.shape[:2]) < 0.05
+    fours[at] = rng.permuted(edges[rng.integers(0, len(edges), at.sum())], axis=1)
+    weight[8:16, ..., ::3] = 0
+    weight[32:40, ..., : channels // 2] = 0
+    replaced = rng.random(shape) < large
+    weight[replaced] = rng.choice([-128, -127, 127], int(replaced.sum()))
+    b.tensors["0.w"][:] = weight
+    b.tensors["0.b"][:] = rng.integers(-(2**18), 2**18, b.tensors["0.b"].shape)
+    values = np.array([0, 255], np.uint8) if source == "u8" else np.array([-128, 127], np.int8)
+    image = rng.choice(values, (5, 103, channels))
+    image[0, :40], image[1, :40] = values
+    check(b, as_u8(b, y), image, backend, f"joined sums of {channels} {source} -> {dtype}, {large} large")
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4, 5])
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (3, 5), (8, 16), (7, 33)])
 def test_row_kernels(backend: str, channels: int, size: tuple[int, int]) -> None:

@@ -39,6 +39,7 @@ struct ConvShape {
   int in_pixel;      // elements between input pixels, fixed when the weights are packed
   bool winograd;     // set by conv_plan
   int n_blocks = 0;  // set by conv_plan: non-zero blocks of weights, 0 = dense
+  int n_joins = 0;   // set by conv_plan: by sums of 16 bits, so many; 0 = not
   bool tiles = false;  // set by conv_plan: by tile products
   bool own_in = false;   // the input, or the output, lies as the kernels like it, see conv_passes
   bool own_out = false;

@@ -63,9 +63,9 @@ std::map<std::string, TensorView> tensors_of(const py::dict& dict) {
     if (!py::isinstance<py::array>(value)) fail_model("tensor '" + name + "' must be a NumPy array");
     const auto array = py::reinterpret_borrow<py::array>(value);
     TensorView view{};
-    if (array.dtype().is(py::dtype::of<uint8_t>())) view.type = TensorView::Type::kU8;
-    else if (array.dtype().is(py::dtype::of<int8_t>())) view.type = TensorView::Type::kI8;
-    else if (array.dtype().is(py::dtype::of<int32_t>())) view.type = TensorView::Type::kI32;
+    if (array.dtype().equal(py::dtype::of<uint8_t>())) view.type = TensorView::Type::kU8;
+    else if (array.dtype().equal(py::dtype::of<int8_t>())) view.type = TensorView::Type::kI8;
+    else if (array.dtype().equal(py::dtype::of<int32_t>())) view.type = TensorView::Type::kI32;
     else fail_model("tensor '" + name + "' must be uint8, int8 or int32");
     if (!(array.flags() & py::array::c_style)) fail_model("tensor '" + name + "' must be C-contiguous");
     for (py::ssize_t i = 0; i < array.ndim(); ++i) view.shape.push_back(array.shape(i));

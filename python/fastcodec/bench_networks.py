@@ -18,9 +18,11 @@ are. With a GPU, fastcodec and torch.compile in bf16 run there too.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import ctypes
 import math
+import multiprocessing
 import os
 import statistics
 import tempfile
@@ -199,24 +201,31 @@ def _load(make: Callable[[], Call]) -> tuple[Call, object, int | None]:
     return call, first, None if before is None else max(_memory("VmHWM") - before, 0)
 
 
-def int8_peak() -> dict[str, float]:
-    """GMAC/s of one core by each CPU backend's int8 products alone: the best of many short loops."""
+def cpu_backends(isa: str | None = None) -> list[str]:
+    """The available CPU backends, best first; with `isa` from that one on. Raises ValueError where it is missing."""
+    names = [name for name, available, _ in _core.backends() if available and name not in ("cuda", "reference")]
+    if isa and isa not in names:
+        raise ValueError(f"no {isa} here; there are {', '.join(names)}")
+    return names[names.index(isa) :] if isa else names
+
+
+def int8_peak(backends: list[str]) -> dict[str, float]:
+    """GMAC/s of one core by each backend's int8 products alone: the best of many short loops."""
     peaks = {}
-    for name, available, _ in _core.backends():
-        if available and name not in ("cuda", "reference"):
-            rounds = 1
-            while True:
-                start = time.perf_counter()
-                _core.run_peak(name, rounds)
-                if time.perf_counter() - start > 1e-4:
-                    break
-                rounds *= 2
-            best = 0.0
-            for _ in range(500):
-                start = time.perf_counter()
-                macs = _core.run_peak(name, rounds)
-                best = max(best, macs / (time.perf_counter() - start) / 1e9)
-            peaks[name] = best
+    for name in backends:
+        rounds = 1
+        while True:
+            start = time.perf_counter()
+            _core.run_peak(name, rounds)
+            if time.perf_counter() - start > 1e-4:
+                break
+            rounds *= 2
+        best = 0.0
+        for _ in range(500):
+            start = time.perf_counter()
+            macs = _core.run_peak(name, rounds)
+            best = max(best, macs / (time.perf_counter() - start) / 1e9)
+        peaks[name] = best
     return peaks
 
 
@@ -273,24 +282,24 @@ def measure(
     repeats: int = 7,
     peers: bool = True,
     backends: tuple[str, ...] | None = None,
+    isa: str | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Json:
     """One network by all contenders.
 
-    Args: size: (height, width), both multiples of 4; backends: of fastcodec, None: all with vector instructions.
+    Args: size: (height, width), both multiples of 4; backends: of fastcodec, None: all with vector instructions, from
+        `isa` on, to which the caller has limited this process as `bench` does.
     Returns: {"network", "size", "gmac", "rows": [...], "missing": [...], "times_faster"}; a row has "engine", "ms",
         "min_ms", "spread", "ms_per_mp", "gmac_per_s", "memory_bytes" (growth in loading and the first run), "checked";
         fastcodec's also "work_space_bytes" and, of a run on one thread, "two_threads": how many times faster (wall
-        time). times_faster: the fastest peer's ms over that of fastcodec's best backend. "gpu_rows": the same on a GPU.
+        time). times_faster: the fastest peer's ms over that of fastcodec's best backend; with `isa`, of those peers
+        that can be limited. "gpu_rows": the same on a GPU.
     Raises AssertionError when a backend differs from the reference kernels.
     """
     if size[0] % 4 or size[1] % 4 or min(size) < 4:
         raise ValueError(f"size must have sides that are multiples of 4, got {size[1]}x{size[0]}")
     if backends is None:
-        slow = ("cuda", "reference", "scalar")
-        backends = tuple(name for name, available, _ in _core.backends() if available and name not in slow) or (
-            "scalar",
-        )
+        backends = tuple(name for name in cpu_backends(isa) if name != "scalar") or ("scalar",)
     reference = Program(network.spec, network.tensors, backend="reference")
     picture, small = _sample(reference, size), _sample(reference, CHECK_SIZE)
     expected = reference.run(small, 0, _out_size(reference, small))
@@ -339,15 +348,15 @@ def measure(
             walls = _interleaved({"one": calls[name], "two": pair}, repeats, time.perf_counter)
             rows[name]["two_threads"] = statistics.median(walls["one"]) / statistics.median(walls["two"])
     ordered_rows = [{"engine": name, **row} for name, row in rows.items()]
-    ours, others = (
-        [r["ms"] for r in ordered_rows if r["engine"].startswith("fastcodec") is mine] for mine in (True, False)
-    )
+    ours = [r["ms"] for r in ordered_rows if r["engine"].startswith("fastcodec")]
+    not_peers = ("fastcodec", bench_peers.UNLIMITED) if isa else ("fastcodec",)
+    others = [r["ms"] for r in ordered_rows if not r["engine"].startswith(not_peers)]
     return {
         "network": network.name,
         "size": [size[1], size[0]],
         "gmac": gmac,
         "rows": sorted(ordered_rows, key=lambda row: float(row["ms"])),
-        "gpu_rows": _gpu_rows(network, picture, gmac, repeats) if peers else [],
+        "gpu_rows": _gpu_rows(network, picture, gmac, repeats) if peers and not isa else [],
         "missing": missing,
         "times_faster": min(others) / min(ours) if others else None,
     }
@@ -431,11 +440,30 @@ def _add_peers(
         rows[name] = {"memory_bytes": memory, "checked": checked if out is not truth else "the truth for the peers"}
 
 
-def bench(networks: list[Network], *, threads: int = 1, **options: Any) -> Json:
-    """`measure` for each network, with what a result must say about the machine. Options as for `measure`."""
+def bench(networks: list[Network], *, threads: int = 1, isa: str | None = None, **options: Any) -> Json:
+    """`measure` for each network, with what a result must say about the machine. Options as for `measure`.
+
+    Args: isa: of bench_peers.ISA_LIMITS: fastcodec's backends and the peers are limited to that instruction set, as far
+        as they can be, in a process of its own, which reports no progress. Raises ValueError where it is missing.
+    """
+    if isa:
+        cpu_backends(isa)
+        options.pop("progress", None)
+        limits = bench_peers.ISA_LIMITS[isa]
+        spawn = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(1, spawn, initializer=_set_environment, initargs=(limits,)) as pool:
+            return pool.submit(_bench, networks, threads, isa, options).result()
+    return _bench(networks, threads, None, options)
+
+
+def _set_environment(variables: Mapping[str, str]) -> None:
+    os.environ.update(variables)
+
+
+def _bench(networks: list[Network], threads: int, isa: str | None, options: Json) -> Json:
     started, load = machine.describe(), os.getloadavg()
-    peak = int8_peak()
-    results = [measure(one, threads=threads, **options) for one in networks]
+    peak = int8_peak(cpu_backends(isa))
+    results = [measure(one, threads=threads, isa=isa, **options) for one in networks]
     for row in (row for one in results for row in one["rows"]):
         row["of_int8_peak"] = row["gmac_per_s"] / (max(peak.values()) * threads)
     return {
@@ -443,6 +471,7 @@ def bench(networks: list[Network], *, threads: int = 1, **options: Any) -> Json:
         "load": {"before": load, "after": os.getloadavg()},
         "int8_peak_gmac_per_s": peak,
         "threads": threads,
+        "isa": isa,
         "clock": "CPU time of the process" if threads == 1 else "wall time",
         "networks": results,
     }
@@ -467,6 +496,13 @@ def markdown(result: Json) -> str:
             result["load"]["before"][0], result["load"]["after"][0], where["cores"]
         ),
     ]
+    if isa := result["isa"]:
+        lines[-1:] += [
+            f"Limited to {isa}: fastcodec, OpenVINO and torch ("
+            + ", ".join(f"{name}={value}" for name, value in bench_peers.ISA_LIMITS[isa].items())
+            + f"). {bench_peers.UNLIMITED} cannot be limited: it uses all that this CPU has, VNNI where that is there, "
+            "and does not count in how many times fastcodec is faster."
+        ]
     for one in result["networks"]:
         width, height = one["size"]
         faster = one["times_faster"]

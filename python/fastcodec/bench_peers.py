@@ -23,6 +23,16 @@ Json = dict[str, Any]
 Array = NDArray[Any]
 Call = Callable[[], object]
 
+#: Environment that keeps the libraries of the peers to an instruction set; they read it when they are loaded.
+ISA_LIMITS = {
+    isa: {
+        "ONEDNN_MAX_CPU_ISA": onednn, "DNNL_MAX_CPU_ISA": onednn,  # in OpenVINO and torch
+        "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",  # torch
+    }
+    for isa, onednn in (("avx2", "AVX2"), ("avxvnni", "AVX2_VNNI"))
+}  # fmt: skip
+UNLIMITED = "onnxruntime"  # has nothing of the kind
+
 
 @dataclass(frozen=True)
 class Layer:

@@ -495,6 +495,9 @@ def bench_networks(
     peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Also time other engines (extra: bench).")] = True,
     output_dir: Annotated[Path | None, typer.Option("-d", "--output-dir", help="For networks.json and .md.")] = None,
     threads: Annotated[int, typer.Option(min=1, max=_api.MAX_THREADS, help="Threads of every engine.")] = 1,
+    isa: Annotated[
+        str | None, _choice("avx2", "avxvnni", help="Limit all engines that can be to these instructions.")
+    ] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -507,12 +510,16 @@ def bench_networks(
         networks = measuring.choose(name)
     except ValueError as error:
         fail(USAGE, f"--network: {error}")
+    try:
+        measuring.cpu_backends(isa)
+    except ValueError as error:
+        fail(MISSING, f"--isa: {error}")
     files = [output_dir / f"networks.{ending}" for ending in ("json", "md")] if output_dir else []
     for path in files:
         terminal.may_write(path, force, make=True)
     with terminal.status() as say:
         result = measuring.bench(
-            networks, size=(sides[1], sides[0]), threads=threads, repeats=repeats, peers=peers, progress=say
+            networks, size=(sides[1], sides[0]), threads=threads, repeats=repeats, peers=peers, isa=isa, progress=say
         )
     text = measuring.markdown(result)
     if output_dir:

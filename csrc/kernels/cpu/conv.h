@@ -35,13 +35,26 @@ void conv_sparse_pixels_pack(const ConvShape& shape, const int8_t* weight, uint8
 size_t conv_sparse_pixels_scratch_bytes(const ConvShape& shape);
 void conv_sparse_pixels(const ConvArgs& args);
 
-// Depthwise convolution from u8 to u8 with nothing to add, for some shapes; conv_direct calls it.
-bool conv_depthwise_fits(const ConvShape& shape);
+// 1x1 convolution by joined sums of 16 bits. conv_joined_joins counts them, or gives 0 where another method is better, the
+// sparse one if shape.n_blocks.
+int conv_joined_joins(const ConvShape& shape, const int8_t* weight);
+size_t conv_joined_packed_bytes(const ConvShape& shape);
+void conv_joined_pack(const ConvShape& shape, const int8_t* weight, uint8_t* packed, int32_t* bias_shift);
+size_t conv_joined_scratch_bytes(const ConvShape& shape);
+void conv_joined(const ConvArgs& args);
+
+// Depthwise convolution; conv_direct calls it.
 size_t conv_depthwise_packed_bytes(const ConvShape& shape);
 void conv_depthwise_pack(const ConvShape& shape, const int8_t* weight, uint8_t* packed);
-int conv_depthwise_table_length(const ConvShape& shape);  // entries behind those of the channels
-void conv_depthwise_table(const ConvShape& shape, int32_t* table);
-void conv_depthwise(const ConvArgs& args, const uint8_t* packed);
+void conv_depthwise(const ConvArgs& args);
+
+// From u8 to u8 with nothing to add, for some shapes; conv_depthwise calls it.
+bool conv_depthwise_bytes_fits(const ConvShape& shape);
+size_t conv_depthwise_bytes_packed_bytes(const ConvShape& shape);
+void conv_depthwise_bytes_pack(const ConvShape& shape, const int8_t* weight, uint8_t* packed);
+int conv_depthwise_bytes_table_length(const ConvShape& shape);  // entries behind those of the channels
+void conv_depthwise_bytes_table(const ConvShape& shape, int32_t* table);
+void conv_depthwise_bytes(const ConvArgs& args, const uint8_t* packed);
 
 // Convolution by tile products, where the instruction set has tiles; it needs no scratch.
 bool conv_tiles_fits(const ConvShape& shape);

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 fastcodec authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The two pieces that all convolutions share: the product loop in registers, and the way from a sum to an output.
+// What convolutions share: the product loop in registers, the way from a sum to an output, and zero blocks of weights.
 #pragma once
 
 #include "kernels/kernels.h"
@@ -10,6 +10,16 @@
 
 namespace fastcodec::FASTCODEC_ISA {
 namespace {
+
+// Whether the weights of a 1x1 convolution from output o and input i on are zero, in a block of n_outputs x n_inputs.
+inline bool is_zero_block(const ConvShape& s, const int8_t* weight, int o, int n_outputs, int i, int n_inputs) {
+  for (int y = o; y < o + n_outputs && y < s.out_channels; ++y) {
+    for (int x = i; x < i + n_inputs && x < s.in_channels; ++x) {
+      if (weight[y * s.in_channels + x]) return false;
+    }
+  }
+  return true;
+}
 
 // acc += products of n_steps groups of input channels (4 bytes of A), for P pixels `step` apart and B vectors of output
 // channels; the weights lie in the order of use. Returns the weights behind them.

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 fastcodec authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Direct convolution and depthwise convolution. A block of P pixels x B vectors of output channels stays in registers
+// Direct convolution. A block of P pixels x B vectors of output channels stays in registers
 // while all taps and input channels run by; activations are broadcast, weights lie in the order of use:
 // [block of output channels][tap][group of input channels][B][lane][kGroup].
 #include <string.h>
@@ -83,80 +83,6 @@ void conv_span(const ConvArgs& a, const Act* const* rows, const Weight* w, int y
   }
 }
 
-// Three values above one another.
-struct Column {
-  V upper;  // pairs of the upper two
-  V lower;  // the third; what lies in its high halves meets a weight of 0
-};
-
-template <bool kSigned>
-inline Column load_column(const uint8_t* const rows[3], ptrdiff_t at) {
-  if (!kSigned) return {load_pair_u8(rows[0] + at, rows[1] + at), load_u8(rows[2] + at)};
-  auto signed_row = [&](int i) { return reinterpret_cast<const int8_t*>(rows[i]) + at; };
-  return {load_pair_i8(signed_row(0), signed_row(1)), load_i8(signed_row(2))};
-}
-
-// One output row for kLanes channels from c on; kStride of the three columns are new at each pixel. kPlain: u8 outputs,
-// nothing to add.
-template <int kStride, bool kSigned, bool kPlain>
-void depthwise_row(const ConvArgs& a, const V (&weight)[6], int y, int c) {
-  const V bias = load(a.bias + c), mult = load(a.mult + c);
-  const ptrdiff_t pixel = a.shape.in_pixel;
-  const uint8_t* rows[3];
-  for (int i = 0; i < 3; ++i) rows[i] = a.in[y * kStride + i] + c;
-  auto* out = static_cast<uint8_t*>(a.out[y]) + c;
-  Column columns[3];
-  for (int i = 0; i < 3 - kStride; ++i) columns[i] = load_column<kSigned>(rows, i * pixel);
-  for (int x = 0; x < a.n_cols; ++x) {
-    for (int i = 3 - kStride; i < 3; ++i) columns[i] = load_column<kSigned>(rows, (x * kStride + i) * pixel);
-    V upper = zero(), lower = zero();
-    for (int i = 0; i < 3; ++i) {
-      upper = mul_add_pairs(upper, columns[i].upper, weight[i]);
-      lower = mul_add_pairs(lower, columns[i].lower, weight[3 + i]);
-    }
-    if (kPlain) finish_plain(out + static_cast<ptrdiff_t>(x) * a.out_pixel, add(upper, lower), bias, mult);
-    else finish(a, add(upper, lower), bias, mult, y, x, c);
-    for (int i = 0; i < 3 - kStride; ++i) columns[i] = columns[i + kStride];
-  }
-}
-
-void depthwise_rows(const ConvArgs& a) {
-  const auto* packed = reinterpret_cast<const int32_t*>(a.packed);
-  for (int c = 0; c < a.shape.out_channels; c += kLanes) {
-    V weight[6];
-    for (V& w : weight) {
-      w = load(packed);
-      packed += kLanes;
-    }
-    for (int y = 0; y < a.n_rows; ++y) {
-      if (a.shape.stride == 1) {
-        if (a.shape.in_signed) depthwise_row<1, true, false>(a, weight, y, c);
-        else if (is_plain(a)) depthwise_row<1, false, true>(a, weight, y, c);
-        else depthwise_row<1, false, false>(a, weight, y, c);
-      } else {
-        if (a.shape.in_signed) depthwise_row<2, true, false>(a, weight, y, c);
-        else depthwise_row<2, false, false>(a, weight, y, c);
-      }
-    }
-  }
-}
-
-// [vector of channels][6][lane]: for each column the pair of the weights of its upper two rows, then for each column the
-// weight of its lower row with 0.
-void pack_depthwise(const ConvShape& s, const int8_t* weight, int32_t* packed) {
-  for (int c = 0; c < s.out_channels; ++c) {
-    int32_t* block = packed + c / kLanes * 6 * kLanes + c % kLanes;
-    const int8_t* taps = weight + c * 9;
-    for (int i = 0; i < 3; ++i) {
-      block[i * kLanes] = static_cast<int32_t>((taps[i] & 0xFFFF) | static_cast<uint32_t>(taps[3 + i]) << 16);
-      block[(3 + i) * kLanes] = taps[6 + i] & 0xFFFF;
-    }
-  }
-}
-
-// Of the weights that depthwise_rows takes; those for conv_depthwise follow.
-size_t depthwise_bytes(const ConvShape& s) { return static_cast<size_t>(n_vectors(s)) * 6 * kLanes * sizeof(int32_t); }
-
 void pack_dense(const ConvShape& s, const int8_t* weight, Weight* packed) {
   const Runs runs = runs_of(s);
   const int run_taps = s.kernel / runs.n_runs;  // taps in a run
@@ -179,7 +105,7 @@ void pack_dense(const ConvShape& s, const int8_t* weight, Weight* packed) {
 }  // namespace
 
 size_t conv_direct_packed_bytes(const ConvShape& s) {
-  if (s.depthwise) return depthwise_bytes(s) + (conv_depthwise_fits(s) ? conv_depthwise_packed_bytes(s) : 0);
+  if (s.depthwise) return conv_depthwise_packed_bytes(s);
   const Runs runs = runs_of(s);
   return static_cast<size_t>(n_vectors(s)) * kLanes * s.kernel * runs.n_runs * runs.n_steps * kGroup * sizeof(Weight);
 }
@@ -187,10 +113,7 @@ size_t conv_direct_packed_bytes(const ConvShape& s) {
 void conv_direct_pack(const ConvShape& s, const int8_t* weight, uint8_t* packed, int32_t* bias_shift) {
   memset(packed, 0, conv_direct_packed_bytes(s));
   memset(bias_shift, 0, s.out_channels * sizeof *bias_shift);
-  if (s.depthwise) {
-    if (conv_depthwise_fits(s)) conv_depthwise_pack(s, weight, packed + depthwise_bytes(s));
-    return pack_depthwise(s, weight, reinterpret_cast<int32_t*>(packed));
-  }
+  if (s.depthwise) return conv_depthwise_pack(s, weight, packed);
   pack_dense(s, weight, reinterpret_cast<Weight*>(packed));
   if (!s.in_signed) return;
   const int n = s.kernel * s.kernel * s.in_channels;
@@ -206,10 +129,7 @@ size_t conv_direct_scratch_bytes(const ConvShape& s) {
 
 void conv_direct(const ConvArgs& a) {
   const ConvShape& s = a.shape;
-  if (s.depthwise) {
-    if (is_plain(a) && conv_depthwise_fits(s)) return conv_depthwise(a, a.packed + depthwise_bytes(s));
-    return depthwise_rows(a);
-  }
+  if (s.depthwise) return conv_depthwise(a);
   const int n_in = (a.n_rows - 1) * s.stride + s.kernel;
   const size_t vector_weights = conv_direct_packed_bytes(s) / sizeof(Weight) / n_vectors(s);
   for (int x = 0; x < a.n_cols; x += kChunkPixels) {

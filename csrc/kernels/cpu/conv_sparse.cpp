@@ -25,12 +25,7 @@ int n_vectors(const ConvShape& s) { return round_up(s.out_channels, kLanes) / kL
 int n_groups(const ConvShape& s) { return round_up(s.in_channels, kBlockInputs) / kBlockInputs; }
 
 bool is_zero(const ConvShape& s, const int8_t* weight, int vector, int group) {
-  for (int o = vector * kLanes; o < (vector + 1) * kLanes && o < s.out_channels; ++o) {
-    for (int i = group * kBlockInputs; i < (group + 1) * kBlockInputs && i < s.in_channels; ++i) {
-      if (weight[o * s.in_channels + i]) return false;
-    }
-  }
-  return true;
+  return is_zero_block(s, weight, vector * kLanes, kLanes, group * kBlockInputs, kBlockInputs);
 }
 
 // Packed weights: int32 first[n_vectors + 1], the blocks of each vector; int32 input[n_blocks], the first input of each

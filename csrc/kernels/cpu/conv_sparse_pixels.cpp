@@ -30,12 +30,7 @@ int n_groups(const ConvShape& s) { return round_up(s.in_channels, kInputs) / kIn
 // Each row has a block, the last at least.
 bool is_left_out(const ConvShape& s, const int8_t* weight, int row, int group, int n_before) {
   if (!n_before && group + 1 == n_groups(s)) return false;
-  for (int o = row * kOutputs; o < (row + 1) * kOutputs && o < s.out_channels; ++o) {
-    for (int i = group * kInputs; i < (group + 1) * kInputs && i < s.in_channels; ++i) {
-      if (weight[o * s.in_channels + i]) return false;
-    }
-  }
-  return true;
+  return is_zero_block(s, weight, row * kOutputs, kOutputs, group * kInputs, kInputs);
 }
 
 // Packed weights: int32 first[n_rows_of_blocks + 1], the blocks of each row; int32 group[n_blocks], the inputs of each block;
@@ -114,6 +109,22 @@ void row_of_blocks(int n_vectors, const uint8_t* acts, const int32_t* group, int
   else row_of_blocks<1, kBytes>(acts, group, n, w, bias, mult, bytes, sums);
 }
 
+// i16 outputs, nothing to add: kLanes pixels of 16 channels from c on.
+void finish_i16(const ConvArgs& a, const int32_t* sums, int y, ptrdiff_t x, int c) {
+  V v[4][4];
+  for (int o = 0; o < kPiece; ++o) {
+    const V mult = broadcast_lane(a.mult[c + o]);
+    v[o / 4][o % 4] = mul_shift_32(load(sums + o * kChunkPixels), mult, mult);
+  }
+  for (auto& four : v) transpose4(four);
+  const ptrdiff_t pixel = a.out_pixel * static_cast<ptrdiff_t>(sizeof(int16_t));
+  auto* out = reinterpret_cast<uint8_t*>(static_cast<int16_t*>(a.out[y]) + c) + x * pixel;
+  for (int i = 0; i < 4; ++i, out += pixel) {
+    store_pieces<4>(out, 4 * pixel, narrow_i16(v[0][i], v[1][i]));
+    store_pieces<4>(out + kPiece, 4 * pixel, narrow_i16(v[2][i], v[3][i]));
+  }
+}
+
 inline void finish_any(const ConvArgs& a, const int32_t* sums, int y, ptrdiff_t x, int c) {
   alignas(64) int32_t by_pixel[kLanes * kPiece];
   for (int q = 0; q < 4; ++q) {
@@ -124,6 +135,55 @@ inline void finish_any(const ConvArgs& a, const int32_t* sums, int y, ptrdiff_t 
   }
   const V none[1] = {zero()}, mult[1] = {load(a.mult + c)};
   finish_block<kLanes, 1>(a, by_pixel, none, mult, y, x, c);
+}
+
+// Calls each(row, blocks of that row: their number, groups and weights).
+template <class F>
+inline void for_rows_of_blocks(const ConvArgs& a, F each) {
+  const int n_rows = n_rows_of_blocks(a.shape);
+  const auto* first = reinterpret_cast<const int32_t*>(a.packed);
+  const int32_t* group = first + n_rows + 1;
+  const auto* w = reinterpret_cast<const int8_t*>(a.packed + lists_bytes(a.shape));
+  for (int row = 0; row < n_rows; ++row) {
+    const int n = first[row + 1] - first[row];
+    each(row, n, group, w);
+    group += n;
+    w += n * kOutputs * kInputs;
+  }
+}
+
+// The outputs of n pixels, 16 channels finished together.
+void plain_chunk(const ConvArgs& a, const uint8_t* acts, int y, int x, int n, uint8_t* bytes) {
+  const bool own = a.shape.own_out;
+  const int n_vectors = round_up(n, kLanes) / kLanes, last = n_rows_of_blocks(a.shape) - 1;
+  const ptrdiff_t pixel = own ? (last + 1) * kOutputs : a.out_pixel;
+  uint8_t* out = static_cast<uint8_t*>(a.out[y]) + x * pixel;
+  const int32_t *bias = a.bias, *mult = a.mult;
+  for_rows_of_blocks(a, [&](int row, int n_blocks, const int32_t* group, const int8_t* w) {
+    uint8_t* to = own ? out : bytes + row % 2 * kOutputs * kChunkPixels;
+    row_of_blocks<true>(n_vectors, acts, group, n_blocks, w, bias, mult, to, nullptr);
+    bias += kOutputs;
+    mult += kOutputs;
+    if (own) {
+      out += kOutputs * kChunkPixels;
+    } else if (row % 2 || row == last) {
+      transpose_out(bytes, n, out, pixel);
+      out += kPiece;
+    }
+  });
+}
+
+void any_chunk(const ConvArgs& a, const uint8_t* acts, int y, int x, int n, int32_t* sums) {
+  const int n_vectors = round_up(n, kLanes) / kLanes, last = n_rows_of_blocks(a.shape) - 1;
+  for_rows_of_blocks(a, [&](int row, int n_blocks, const int32_t* group, const int8_t* w) {
+    int32_t* to = sums + row % 2 * kOutputs * kChunkPixels;
+    row_of_blocks<false>(n_vectors, acts, group, n_blocks, w, a.bias + row * kOutputs, nullptr, nullptr, to);
+    if (row % 2 == 0 && row < last) return;
+    for (int i = 0; i < n; i += kLanes) {
+      if (is_stream(a) && !a.add) finish_i16(a, sums + i, y, x + i, row / 2 * kPiece);
+      else finish_any(a, sums + i, y, x + i, row / 2 * kPiece);
+    }
+  });
 }
 
 }  // namespace
@@ -172,34 +232,16 @@ size_t conv_sparse_pixels_scratch_bytes(const ConvShape& s) {
 void conv_sparse_pixels(const ConvArgs& a) {
   const ConvShape& s = a.shape;
   const ptrdiff_t step = static_cast<ptrdiff_t>(s.stride) * s.in_pixel;
-  const auto* first = reinterpret_cast<const int32_t*>(a.packed);
-  const int32_t* group = first + n_rows_of_blocks(s) + 1;
-  const auto* weights = reinterpret_cast<const int8_t*>(a.packed + lists_bytes(s));
   uint8_t* acts = a.scratch;
-  uint8_t* bytes = acts + round_up(s.in_channels, kPiece) * kChunkPixels;
-  auto* sums = reinterpret_cast<int32_t*>(bytes);  // of one kind or the other
-  const bool plain = is_plain(a);
+  uint8_t* results = acts + round_up(s.in_channels, kPiece) * kChunkPixels;
   const V flip = broadcast_lane(s.in_signed ? static_cast<int32_t>(0x80808080u) : 0);
   for (int y = 0; y < a.n_rows; ++y) {
     for (int x = 0; x < a.n_cols; x += kChunkPixels) {
       const int n = a.n_cols - x < kChunkPixels ? a.n_cols - x : kChunkPixels;
       const uint8_t* in = a.in[y * s.stride] + (s.own_in ? x * round_up(s.in_channels, kOutputs) : x * step);
       if (!s.own_in) transpose_in(in, step, flip, s.in_channels, n, acts);
-      uint8_t* own_out = static_cast<uint8_t*>(a.out[y]) + static_cast<ptrdiff_t>(x) * n_rows_of_blocks(s) * kOutputs;
-      for (int row = 0; row < n_rows_of_blocks(s); ++row) {
-        const int32_t* groups = group + first[row];
-        const int n_blocks = first[row + 1] - first[row], half = row % 2;
-        const int8_t* w = weights + static_cast<ptrdiff_t>(first[row]) * kOutputs * kInputs;
-        const int32_t *bias = a.bias + row * kOutputs, *mult = a.mult + row * kOutputs;
-        const int at = half * kOutputs * kChunkPixels, n_vectors = round_up(n, kLanes) / kLanes;
-        uint8_t* to = s.own_out ? own_out + row * kOutputs * kChunkPixels : bytes + at;
-        if (plain) row_of_blocks<true>(n_vectors, s.own_in ? in : acts, groups, n_blocks, w, bias, mult, to, sums + at);
-        else row_of_blocks<false>(n_vectors, s.own_in ? in : acts, groups, n_blocks, w, bias, mult, to, sums + at);
-        if (s.own_out || (!half && row + 1 < n_rows_of_blocks(s))) continue;  // 16 channels are finished together
-        const int c = (row - half) * kOutputs;
-        if (plain) transpose_out(bytes, n, static_cast<uint8_t*>(a.out[y]) + static_cast<ptrdiff_t>(x) * a.out_pixel + c, a.out_pixel);
-        for (int i = 0; !plain && i < n; i += kLanes) finish_any(a, sums + i, y, x + i, c);
-      }
+      if (is_plain(a)) plain_chunk(a, s.own_in ? in : acts, y, x, n, results);
+      else any_chunk(a, s.own_in ? in : acts, y, x, n, reinterpret_cast<int32_t*>(results));
     }
   }
 }

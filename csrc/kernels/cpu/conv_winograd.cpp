@@ -117,7 +117,7 @@ void multiply(const int16_t* v, const int16_t* weight, size_t stride, int channe
 
 // Outputs of n tiles from column x on, kLanes channels from c on.
 void finish_tiles(const ConvArgs& a, const int32_t* m, int n, int x, int c) {
-  const V bias = load(a.bias + c), mult = load(a.mult + c), inverse = broadcast_lane(kInverseOf9);
+  const V bias = load(a.bias + c), mult = load(a.mult + c), mult_odd = odd_lanes(mult), inverse = broadcast_lane(kInverseOf9);
   const bool plain = is_plain(a);
   for (int tile = 0; tile < n; ++tile, m += kOutBlock) {
     V half[4][6];
@@ -133,8 +133,8 @@ void finish_tiles(const ConvArgs& a, const int32_t* m, int n, int x, int c) {
       for (V& v : o) v = shift_right<6>(mul(v, inverse));
       const ptrdiff_t at = x + tile * 4;
       if (plain) {
-        for (V& v : o) v = mul_shift_32(add(v, bias), mult);
-        store_u8_quad(static_cast<uint8_t*>(a.out[row]) + at * a.out_pixel + c, a.out_pixel, o);
+        for (V& v : o) v = add(v, bias);
+        store_u8_quad(static_cast<uint8_t*>(a.out[row]) + at * a.out_pixel + c, a.out_pixel, o, mult, mult_odd);
       } else {
         for (int column = 0; column < 4; ++column) finish(a, o[column], bias, mult, row, at + column, c);
       }

@@ -2,10 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The kernels between the convolutions, row by row, in loops that compilers turn into vector code by themselves. The
-// usual channel counts 1, 3 and 12 are compiled as constants.
+// usual channel counts 1, 3 and 12 are compiled as constants. Moving bytes is what compilers are bad at, so for colour
+// images instruction sets with pieces do it: what a piece has too much is written over by the next or lies in slack.
 #include "kernels/cpu/conv.h"
 
 #include <string.h>
+
+#include FASTCODEC_SIMD
 
 namespace fastcodec::FASTCODEC_ISA {
 namespace {
@@ -25,6 +28,28 @@ void unshuffle(const void* const rows[2], int in_pixel, int channels, T* out, in
     }
   }
 }
+
+#if defined(FASTCODEC_SIMD_PIECES)
+void unshuffle_colours(const void* const rows[2], uint8_t* out, int out_pixel, int n_cols) {
+  constexpr uint8_t kFrom[16] = {0, 3, 8, 11, 1, 4, 9, 12, 2, 5, 10, 13, 128, 128, 128, 128};
+  const Piece from = load_piece(kFrom);
+  const auto *top = static_cast<const uint8_t*>(rows[0]), *bottom = static_cast<const uint8_t*>(rows[1]);
+  for (int x = 0; x < n_cols; ++x, top += 6, bottom += 6, out += out_pixel) {
+    store_piece(out, shuffle_piece(load_halves(top, bottom), from));
+  }
+}
+
+// i16 of 3 x 4 channels; those of the first two and of the third are 8 elements apart.
+void shuffle_colours(const int16_t* in, int in_pixel, int dy, int16_t* out, int n_cols) {
+  constexpr uint8_t kFromFirst[16] = {0, 1, 8, 9, 128, 128, 2, 3, 10, 11, 128, 128, 128, 128, 128, 128};
+  constexpr uint8_t kFromThird[16] = {128, 128, 128, 128, 0, 1, 128, 128, 128, 128, 2, 3, 128, 128, 128, 128};
+  const Piece from_first = load_piece(kFromFirst), from_third = load_piece(kFromThird);
+  in += dy * 2;
+  for (int x = 0; x < n_cols; ++x, in += in_pixel, out += 6) {
+    store_piece(out, either(shuffle_piece(load_piece(in), from_first), shuffle_piece(load_piece(in + 8), from_third)));
+  }
+}
+#endif
 
 template <class T>
 void unshuffle_any(const void* const rows[2], int in_pixel, int channels, T* out, int out_pixel, int n_cols) {
@@ -100,6 +125,11 @@ void down2_any(const int32_t* v, int channels, T* out, int n_cols) {
 
 void pixel_unshuffle2(const void* const rows[2], int in_pixel, int channels, int element_bytes, void* out,
                       int out_pixel, int n_cols) {
+#if defined(FASTCODEC_SIMD_PIECES)
+  if (element_bytes == 1 && channels == 3 && in_pixel == 3) {
+    return unshuffle_colours(rows, static_cast<uint8_t*>(out), out_pixel, n_cols);
+  }
+#endif
   if (element_bytes == 1) unshuffle_any(rows, in_pixel, channels, static_cast<uint8_t*>(out), out_pixel, n_cols);
   else unshuffle_any(rows, in_pixel, channels, static_cast<uint16_t*>(out), out_pixel, n_cols);
 }
@@ -135,6 +165,11 @@ void phase(const uint8_t* in, int in_pixel, int channels, const uint8_t* table, 
 
 void pixel_shuffle2(const void* in, int in_pixel, int channels, int dy, int element_bytes, void* out, int out_pixel,
                     int n_cols) {
+#if defined(FASTCODEC_SIMD_PIECES)
+  if (element_bytes == 2 && channels == 3 && out_pixel == 3) {
+    return shuffle_colours(static_cast<const int16_t*>(in), in_pixel, dy, static_cast<int16_t*>(out), n_cols);
+  }
+#endif
   if (element_bytes == 1) {
     shuffle_any(static_cast<const uint8_t*>(in), in_pixel, channels, dy, static_cast<uint8_t*>(out), out_pixel, n_cols);
   } else {

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/cpu/simd_pieces.h"
+
 namespace fastcodec::FASTCODEC_ISA {
 namespace {
 
@@ -67,9 +69,6 @@ inline void store_i8(int8_t* p, V a) {
 }
 inline void store_i16(int16_t* p, V a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), pack_i16(a)); }
 
-// For conv_depthwise.cpp, see simd_avx512.h.
-#define FASTCODEC_SIMD_BYTES 1
-constexpr int kMaxPairs = 1;
 inline V once(V a) {
   asm("" : "+x"(a));
   return a;
@@ -100,15 +99,28 @@ inline V sub(V a, V b) { return _mm256_sub_epi32(a, b); }
 inline V mul(V a, V b) { return _mm256_mullo_epi32(a, b); }
 inline V broadcast_lane(int32_t v) { return _mm256_set1_epi32(v); }
 template <int n> inline V shift_left(V a) { return _mm256_slli_epi32(a, n); }
-inline void store_u8_quad(uint8_t* p, ptrdiff_t pitch, const V (&v)[4]) {  // store_u8 of each, `pitch` from one to the next
-  const V order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-  const V bytes = _mm256_permutevar8x32_epi32(narrow_u8(v[0], v[1], v[2], v[3]), order);
+// The bytes of narrow_u8, those of each of its arguments `pitch` further.
+inline void store_quad(uint8_t* p, ptrdiff_t pitch, V narrow) {
+  const V bytes = _mm256_permutevar8x32_epi32(narrow, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
   const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
   auto store_high = [](uint8_t* to, __m128i a) { _mm_storeh_pi(reinterpret_cast<__m64*>(to), _mm_castsi128_ps(a)); };
   _mm_storel_epi64(reinterpret_cast<__m128i*>(p), low);
   store_high(p + pitch, low);
   _mm_storel_epi64(reinterpret_cast<__m128i*>(p + 2 * pitch), high);
   store_high(p + 3 * pitch, high);
+}
+// store_u8 of mul_shift_32(v, mult) of each; mult_odd = odd_lanes(mult). One shuffle takes the upper halves of all products, in
+// fours whose middle two are exchanged; for all vectors together they go back to their places.
+inline void store_u8_quad(uint8_t* p, ptrdiff_t pitch, const V (&v)[4], V mult, V mult_odd) {
+  V scaled[4];
+  for (int i = 0; i < 4; ++i) {
+    const __m256 even = _mm256_castsi256_ps(_mm256_mul_epi32(v[i], mult));
+    const __m256 odd = _mm256_castsi256_ps(_mm256_mul_epi32(odd_lanes(v[i]), mult_odd));
+    scaled[i] = _mm256_castps_si256(_mm256_shuffle_ps(even, odd, _MM_SHUFFLE(3, 1, 3, 1)));
+  }
+  const V exchanged = narrow_u8(scaled[0], scaled[1], scaled[2], scaled[3]);
+  const V places = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
+  store_quad(p, pitch, _mm256_shuffle_epi8(exchanged, places));
 }
 template <int n> inline V shift_right(V a) { return _mm256_srai_epi32(a, n); }
 

@@ -25,14 +25,24 @@ inline V dot(V a, V x, V w) {
   return a;
 }
 
-// For conv_depthwise.cpp, see simd_avx512.h: here a lane is two pairs of 16 bits in two vectors.
-struct Fours {
-  V upper, lower;
-};
-inline Fours low_fours(V upper, V lower) { return {_mm256_unpacklo_epi8(upper, zero()), _mm256_unpacklo_epi8(lower, zero())}; }
-inline Fours high_fours(V upper, V lower) { return {_mm256_unpackhi_epi8(upper, zero()), _mm256_unpackhi_epi8(lower, zero())}; }
-inline Fours load_fours(const Weight* w) { return {load_weights(w), load_weights(w + kGroup * kLanes)}; }
-inline V dot4(V a, Fours x, Fours w) { return dot(dot(a, x.upper, w.upper), x.lower, w.lower); }
+// For conv_joined.cpp. In assembly so that all sums stay in registers.
+#define FASTCODEC_SIMD_JOINED 1
+// a + the two 16-bit halves of x * v + y * w + offset: x, y four bytes for all lanes, * the saturating sum of two products
+inline V add_joined(V a, const uint8_t* x, V v, const uint8_t* y, V w, V offset) {
+  V t, u;
+  asm("vpbroadcastd %[x], %[t]\n\tvpbroadcastd %[y], %[u]\n\t"
+      "vpmaddubsw %[v], %[t], %[t]\n\tvpmaddubsw %[w], %[u], %[u]\n\t"
+      "vpaddw %[offset], %[t], %[t]\n\tvpaddw %[u], %[t], %[t]\n\t"
+      "vpmaddwd %[ones], %[t], %[t]\n\tvpaddd %[t], %[a], %[a]"
+      : [a] "+x"(a), [t] "=&x"(t), [u] "=&x"(u)
+      : [x] "m"(*reinterpret_cast<const FourBytes*>(x)), [y] "m"(*reinterpret_cast<const FourBytes*>(y)), [v] "x"(v),
+        [w] "x"(w), [offset] "x"(offset), [ones] "x"(_mm256_set1_epi16(1)));
+  return a;
+}
+inline ptrdiff_t once(ptrdiff_t n) {
+  asm("" : "+r"(n));
+  return n;
+}
 
 inline void stage(const uint8_t* row, bool is_signed, ptrdiff_t n, Act* out) {
   for (ptrdiff_t i = 0; i < n; i += 16) {

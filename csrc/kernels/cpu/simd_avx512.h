@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/cpu/simd_pieces.h"
+
 namespace fastcodec::FASTCODEC_ISA {
 namespace {
 
@@ -108,7 +110,7 @@ inline V broadcast_lane(int32_t v) { return _mm512_set1_epi32(v); }
 template <int n> inline V shift_left(V a) { return _mm512_slli_epi32(a, n); }
 template <int n> inline V shift_right(V a) { return _mm512_srai_epi32(a, n); }
 
-// For depthwise convolutions of bytes: vectors of bytes, all in pieces of 16.
+// For conv_depthwise_bytes.cpp: vectors of bytes, all in pieces of 16.
 #define FASTCODEC_SIMD_BYTES 1
 constexpr int kMaxPairs = 2;  // of rows whose sums fit the registers
 // Of a load that serves several instructions: the compiler would make it part of each.
@@ -128,7 +130,8 @@ inline Fours low_fours(V upper, V lower) { return {_mm512_unpacklo_epi16(upper, 
 inline Fours high_fours(V upper, V lower) { return {_mm512_unpackhi_epi16(upper, lower)}; }
 inline Fours load_fours(const Weight* w) { return {once(load_weights(w))}; }
 inline V dot4(V a, Fours x, Fours w) { return dot(a, x.v, w.v); }
-// Piece by piece the four int32 of a, b, c, d, clamped to u8.
+// Piece by piece the four int32 of a and b, clamped to i16, or of a, b, c, d, clamped to u8.
+inline V narrow_i16(V a, V b) { return _mm512_packs_epi32(a, b); }
 inline V narrow_u8(V a, V b, V c, V d) { return _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)); }
 
 // The same as mul_shift_32 with mult_odd = odd_lanes(mult), where shuffles already keep their port busy.
@@ -177,8 +180,11 @@ inline V pack_u8(V a, V b, V c, V d) {
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   return _mm512_permutexvar_epi32(order, narrow_u8(a, b, c, d));
 }
-// For conv_winograd.cpp: store_u8 of four vectors, each `pitch` from the one before.
-inline void store_u8_quad(uint8_t* p, ptrdiff_t pitch, const V (&v)[4]) { store_pieces<4>(p, pitch, pack_u8(v[0], v[1], v[2], v[3])); }
+// See simd_256.h.
+inline void store_u8_quad(uint8_t* p, ptrdiff_t pitch, const V (&v)[4], V mult, V) {
+  auto scaled = [&](int i) { return mul_shift_32(v[i], mult); };
+  store_pieces<4>(p, pitch, pack_u8(scaled(0), scaled(1), scaled(2), scaled(3)));
+}
 
 }  // namespace
 }  // namespace fastcodec::FASTCODEC_ISA

@@ -31,7 +31,9 @@ inline void stage(const uint8_t* row, bool is_signed, ptrdiff_t n, Act* out) {
   }
 }
 
-// For conv_depthwise.cpp, see simd_avx512.h.
+// For conv_depthwise_bytes.cpp, see simd_avx512.h.
+#define FASTCODEC_SIMD_BYTES 1
+constexpr int kMaxPairs = 1;
 struct Fours {
   V v;
 };

@@ -100,6 +100,12 @@ inline int32_t clamp_lane(int32_t v, int32_t low, int32_t high) { return v < low
 inline void store_u8(uint8_t* p, V a) {
   for (int i = 0; i < kLanes; ++i) p[i] = static_cast<uint8_t>(clamp_lane(a.lane[i], 0, 255));
 }
+// store_u8 of four times mul_shift_32(v, mult), each `pitch` from the one before; mult_odd serves vectors that multiply even and
+// odd lanes one after another.
+inline V odd_lanes(V a) { return a; }
+inline void store_u8_quad(uint8_t* p, ptrdiff_t pitch, const V (&v)[4], V mult, V) {
+  for (int i = 0; i < 4; ++i) store_u8(p + i * pitch, mul_shift_32(v[i], mult));
+}
 inline void store_i8(int8_t* p, V a) {
   for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int8_t>(clamp_lane(a.lane[i], -128, 127));
 }
