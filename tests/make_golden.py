@@ -39,8 +39,7 @@ RANGE_SHIPPED = ("range-fast-1", "range-fast-2")
 WRAPPED_SHIPPED = (
     *(f"{codec}-fast-1" for codec in ("jpeg", "avif", "webp", "jpeg2000", "heic")),
     *(f"{codec}-fast-2" for codec in ("jpeg", "avif", "webp", "jpeg2000")),
-    "jpeg-fast-3",
-    "jpeg2000-fast-3",
+    *(f"{codec}-fast-{number}" for number in (3, 4) for codec in ("jpeg", "jpeg2000")),
 )
 HASHES = GOLDEN / "hashes.json"
 ERRORS = GOLDEN / "bad" / "errors.json"
