@@ -147,7 +147,8 @@ def test_bench_of_a_named_model(folder: Path, tmp_path: Path) -> None:
 def test_bench_of_two_models_compares_them(folder: Path, tmp_path: Path) -> None:
     names = ["jpeg-fast-1", "jpeg-fast-2"]
     images = [folder / "colour.png", folder / "grey.png"]
-    result = report.bench_rd(images, tmp_path, models=names, qualities=(10, 30, 60), plot=False)
+    options: dict[str, Any] = {"qualities": (10, 30, 60), "plot": False, "same_bytes": False}
+    result = report.bench_rd(images, tmp_path, models=names, **options)
     first, second = (result["codecs"][f"jpeg {name}"] for name in names)
     assert (first["models"], second["models"]) == ([names[0]], [names[1]])
     curve = [{**row, "quality": None} for row in first["curves"]["fastcodec[jpeg]"]]
@@ -158,7 +159,11 @@ def test_bench_of_two_models_compares_them(folder: Path, tmp_path: Path) -> None
     expected = metrics.bd_rate(*own, rates=report.RATES)
     assert second["bd"]["model jpeg-fast-1"]["psnr_rgb"]["bd_rate"] == pytest.approx(expected)
     assert expected != 0
-    assert "| fastcodec[jpeg jpeg-fast-2] | model jpeg-fast-1 |" in (tmp_path / "rd.md").read_text(encoding="utf-8")
+    page = (tmp_path / "rd.md").read_text(encoding="utf-8")
+    assert "| fastcodec[jpeg jpeg-fast-2] | model jpeg-fast-1 |" in page
+    assert (first["matched"], "At the same bytes" in page) == (None, False)
+    with_same_bytes = report.bench_rd(images, tmp_path, **{**options, "same_bytes": True})
+    assert with_same_bytes["codecs"]["jpeg"]["matched"] is not None
     with pytest.raises(ValueError, match="different"):
         report.bench_rd(images, tmp_path, models=["jpeg-fast-1"] * 2)
 

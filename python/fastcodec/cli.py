@@ -416,6 +416,9 @@ def bench_rd(
     model: Annotated[
         list[str] | None, typer.Option(help="Name of a packed model for the one codec measured; repeat to compare.")
     ] = None,
+    same_bytes: Annotated[
+        bool, typer.Option("--same-bytes/--no-same-bytes", help="Also compare at the bytes of every bare file.")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Rate-distortion over images, from real files: JSON, Markdown table and plot. Can be stopped and resumed."""
@@ -437,7 +440,7 @@ def bench_rd(
     with terminal.bar() as advance, _usage():
         result = report.bench_rd(
             paths, out, codec_names=names, qualities=chosen, processes=processes, threads=threads, fresh=fresh,
-            plot=plot, grey=grey, models=model or (), progress=advance,
+            plot=plot, grey=grey, models=model or (), same_bytes=same_bytes, progress=advance,
         )  # fmt: skip
     if as_json:
         terminal.print_json({key: value for key, value in result.items() if key != "images"})

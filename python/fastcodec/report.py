@@ -196,6 +196,7 @@ def bench_rd(
     plot: bool = True,
     grey: bool = False,
     models: Sequence[str] = (),
+    same_bytes: bool = True,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Json:
     """Measures rate-distortion curves and writes rd.json, rd.md and rd.png into `out`.
@@ -216,6 +217,7 @@ def bench_rd(
         grey: measure the images' luma (Pillow's L) instead of their colours.
         models: names of the packed models to use for the one codec of `codec_names`, each of which gives a curve of its
             own; all but the first are compared with the first too. Empty: each codec's default.
+        same_bytes: also compare with the bare codec at the same bytes, file by file, which takes most of the time.
         progress: called as progress(done, total, name) at the start and after each job.
 
     Returns:
@@ -253,6 +255,7 @@ def bench_rd(
             fresh,
             grey,
             model,
+            same_bytes,
         )
         for codec in codec_names
         for model in models or (None,)
@@ -274,6 +277,7 @@ def bench_rd(
         "processes": processes,
         "threads": threads,
         "grey": grey,
+        "same_bytes": same_bytes,
         "metrics": list(METRICS),
         "codecs": {
             f"{codec} {model}" if len(models) > 1 else codec: summary(_with_rivals(codec, model, results))
@@ -298,6 +302,7 @@ class _Job:
     fresh: bool
     grey: bool = False
     model: str | None = None
+    same_bytes: bool = True
 
     @property
     def kept(self) -> Path:
@@ -323,6 +328,8 @@ class _Job:
             "models": sorted(row["id"] for row in machine.models() if row["codec"] == self.codec),
             "backend": os.environ.get("FASTCODEC_BACKEND", ""),
         }
+        if not self.same_bytes:
+            parts["same_bytes"] = False
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def run(self) -> Json:
@@ -341,9 +348,11 @@ class _Job:
                 for method in methods_for(self.codec, self.model)
                 for quality in self.qualities
             ]
-            rows = matched.points(
-                image, self.codec, measured, Path(folder), max_bpp=RATES[1], threads=self.threads, model=self.model
-            )
+            rows = []
+            if self.same_bytes:
+                rows = matched.points(
+                    image, self.codec, measured, Path(folder), max_bpp=RATES[1], threads=self.threads, model=self.model
+                )
         result = {
             "key": key,
             "image": self.path.name,

@@ -46,7 +46,7 @@ def markdown(report: Json) -> str:
             lines.append(f"| fastcodec[{codec}] | {anchor} | " + " | ".join(cells) + " |")
     parts = report["codecs"].items()
     around = {codec: part["matched"] for codec, part in parts if by_name(codec.partition(" ")[0]).kind == "image"}
-    if around:
+    if around and report["same_bytes"]:
         lines += ["", "## At the same bytes", "", _MATCHED.format(high=high), ""]
         lines += matched.table(around, lambda codec: bool(report["codecs"][codec]["models"]))
     for codec, part in report["codecs"].items():
