@@ -286,16 +286,17 @@ def test_no_target_within_reach_is_refused(refine: int) -> None:
     green[..., 1] = 255
     half = green.copy()
     half[:32] = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8).repeat(4, 0).repeat(8, 1)
-    options, within = {"refine": refine}, []
+    options: Any = {"model": SHIPPED[-1], "codec_options": {"refine": refine}}
+    within = []
     for x in (photo[30:94, 200:264], photo[400:448, 60:108], photo[200:203, 100:228], green, half):
-        low, high = (encode(x, codec="range", quality=q, codec_options=options) for q in (1, 100))
+        low, high = (encode(x, quality=q, **options) for q in (1, 100))
         for budget in np.unique(np.geomspace(len(low), 1.1 * len(high), 30).astype(int)):
-            data = encode(x, codec="range", target_bytes=int(budget), codec_options=options)
+            data = encode(x, target_bytes=int(budget), **options)
             assert len(data) <= budget
             within.append(len(data) / min(budget, len(high)))
         ends = [flow.decibels(flow.squared_error(x, decode(data)), x.size) for data in (low, high)]
         for wanted in np.linspace(*ends, 8)[1:-1]:
-            pixels = decode(encode(x, codec="range", target_psnr=float(wanted), codec_options=options))
+            pixels = decode(encode(x, target_psnr=float(wanted), **options))
             assert flow.decibels(flow.squared_error(x, pixels), x.size) >= wanted
     assert np.mean(within) > 0.93
     assert min(within) > 0.6

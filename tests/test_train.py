@@ -282,10 +282,10 @@ def test_a_run_starts_from_the_float_weights_of_another(folder, tmp_path):
     kept = [key for key in before if not key.endswith("log_scale")]  # these are measured anew
     assert len(kept) > 20
     assert all(torch.equal(before[key], after[key]) for key in kept)
-    wider = tmp_path / "wider.toml"
-    wider.write_text(CONFIG.replace("width = 8", "width = 9"))
+    narrower = tmp_path / "narrower.toml"
+    narrower.write_text(CONFIG.replace("width = 8", "width = 7"))
     with pytest.raises(ValueError, match="init: rec1"):
-        training.main(wider, out=tmp_path / "c", **options)
+        training.main(narrower, out=tmp_path / "c", **options)
 
 
 def test_weights_fit_more_blocks_and_change_nothing():

@@ -34,7 +34,9 @@ class Program:
         """
     @property
     def backend(self) -> str:
-        ...
+        """
+        Name of its CPU backend.
+        """
     @property
     def halo(self) -> int:
         """
@@ -42,18 +44,19 @@ class Program:
         """
     @property
     def in_channels(self) -> int:
-        ...
+        """
+        Channels of the image that run() takes.
+        """
     @property
     def in_type(self) -> str:
         """
         uint8, int8 or int16.
         """
     @property
-    def n_levels(self) -> int:
-        ...
-    @property
     def out_channels(self) -> int:
-        ...
+        """
+        Channels of the result.
+        """
     @property
     def out_type(self) -> str:
         """
@@ -90,12 +93,16 @@ class RansTables:
     Validated tables of the range coder.
     """
     def __init__(self, tables: collections.abc.Sequence[tuple[int, int, collections.abc.Sequence[int]]], id: bytes) -> None:
-        ...
+        """
+        tables: (low, shift, frequencies) of each. Raises FormatError for one that is not valid.
+        """
     def __len__(self) -> int:
         ...
     @property
     def mirrored(self) -> bool:
-        ...
+        """
+        Whether every table is symmetric around 0; for tests.
+        """
 class RansDevice:
     """
     Tables on a device: 'cuda', or 'emulator' for tests (order 0..3). Pointers are checked by the caller.
@@ -103,9 +110,13 @@ class RansDevice:
     def __init__(self, tables: RansTables, device: str, index: int, order: int) -> None:
         ...
     def decode(self, data: int, n_bytes: int, index: int, n: int, as_type: int, stream: int, make_out: collections.abc.Callable) -> None:
-        ...
+        """
+        Symbols in the device memory that make_out(wide) gives the address of, int32 where wide, else int16.
+        """
     def encode(self, symbols: int, item_size: int, index: int, n: int, chunk: int, stream: int, make_out: collections.abc.Callable) -> None:
-        ...
+        """
+        Stream in the device memory that make_out(bytes) gives the address of; its length.
+        """
 class TileEncoder:
     """
     Makes the bytes of one tile of the range codec: hyper(), latents() of each pass, finish().
@@ -142,7 +153,7 @@ class TileDecoder:
         """
 def active_backend() -> str:
     """
-    Name of the CPU backend in use.
+    Name of the CPU backend in use; for tests.
     """
 def backends() -> list[tuple[str, bool, str]]:
     """
@@ -166,11 +177,11 @@ def get_num_threads() -> int:
     """
 def rans_decode(data: typing.Any, index: typing.Any, tables: RansTables, out: typing.Any, item_size: int, threads: int, backend: str) -> None:
     """
-    Fills out.
+    Fills out, int16 or int32 of item_size bytes, one symbol for each of index. Raises FormatError.
     """
 def rans_decode_bytes(data: typing.Any, out: typing.Any, threads: int, backend: str) -> None:
     """
-    Fills out.
+    Fills out, the bytes of the stream. Raises FormatError.
     """
 def rans_encode(symbols: typing.Any, item_size: int, index: typing.Any, tables: RansTables, chunk: int, threads: int, backend: str) -> bytes:
     """
@@ -194,7 +205,7 @@ def rans_max_size(n_symbols: int, chunk: int) -> int:
     """
 def rans_scale_index(keys: typing.Any, thresholds: typing.Any, out: typing.Any) -> None:
     """
-    Fills out.
+    Fills out, uint8, with the place of each key among the rising thresholds, all int32.
     """
 def run_peak(backend: str, rounds: int) -> int:
     """
