@@ -358,6 +358,9 @@ def test_networks_through_a_model(tmp_path: Path) -> None:
     one = done("decode", "a.fcd", "-o", "-", "--threads", "1", cwd=tmp_path, FASTCODEC_BACKEND="scalar", **env)
     assert one == done("decode", "a.fcd", "-o", "-", "--threads", "2", cwd=tmp_path, **env)
     assert row["id"] in refused(MISSING, "decode", "a.fcd", "-o", "x.png", cwd=tmp_path)
+    assert "must name folders" in refused(
+        MISSING, "decode", "a.fcd", "-o", "x.png", cwd=tmp_path, FASTCODEC_MODELS="none"
+    )
     message = refused(MISSING, "decode", "a.fcd", "-o", "x.png", cwd=tmp_path, FASTCODEC_BACKEND="abacus", **env)
     assert "abacus" in message
     assert not (tmp_path / "x.png").exists()
@@ -379,7 +382,10 @@ def test_lists(tmp_path: Path) -> None:
     assert b"scalar" in done("backends", cwd=tmp_path)
     rows = json.loads(done("codecs", "--json", cwd=tmp_path))
     assert {row["name"]: row["available"] for row in rows}["jpeg"] is True
-    assert isinstance(json.loads(done("models", "--json", cwd=tmp_path)), list)
+    assert "smooth=0..100" in {row["name"]: row["options"] for row in rows}["jpeg"]
+    roles = {row["name"]: row["role"] for row in json.loads(done("models", "--json", cwd=tmp_path))}
+    assert [roles[f"jpeg-fast-{n}"] for n in (4, 3, 1)] == ["default", "default for half size", ""]
+    assert (roles["range-fast-2"], roles["range-fast-1"]) == ("default", "decodes only")
 
 
 def test_compare_writes_one_self_contained_page(tmp_path: Path) -> None:

@@ -437,7 +437,9 @@ def bench_rd(
     if not paths:
         fail(USAGE, f"no images in {folder}")
     out = output_dir or Path(f"rd-{root.resolve().name if root.is_dir() else 'images'}")
-    with terminal.bar() as advance, _usage():
+    with _usage():
+        report.check_models(model or (), names)
+    with terminal.bar() as advance:
         result = report.bench_rd(
             paths, out, codec_names=names, qualities=chosen, processes=processes, threads=threads, fresh=fresh,
             plot=plot, grey=grey, models=model or (), same_bytes=same_bytes, progress=advance,

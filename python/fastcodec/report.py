@@ -184,6 +184,16 @@ def _shape(image: metrics.Image) -> tuple[int, int, int]:
 # Rate-distortion over a folder -------------------------------------------------------------------
 
 
+def check_models(models: Sequence[str], codec_names: Sequence[str]) -> None:
+    """Raises ValueError unless the models are different ones for the one codec, ModelError where one is missing."""
+    for model in models:
+        codec = packed_model.by_name(model).codec
+        if {codec} != set(codec_names):
+            raise ValueError(f"model {model} is for codec {codec}, got {', '.join(codec_names)}")
+    if len(set(models)) != len(models):
+        raise ValueError(f"models must be different, got {', '.join(models)}")
+
+
 def bench_rd(
     images: Sequence[Path],
     out: Path,
@@ -229,13 +239,7 @@ def bench_rd(
         fastcodec.CodecError: a codec is not installed here.
         fastcodec.ModelError: there is no model of that name.
     """
-    for model in models:
-        if {packed_model.by_name(model).codec} != set(codec_names):
-            raise ValueError(
-                f"model {model} is for codec {packed_model.by_name(model).codec}, got {', '.join(codec_names)}"
-            )
-    if len(set(models)) != len(models):
-        raise ValueError(f"models must be different, got {', '.join(models)}")
+    check_models(models, codec_names)
     if plot and importlib.util.find_spec("matplotlib") is None:
         raise ImportError("matplotlib is not installed; run: pip install 'fastcodec[bench]', or use --no-plot")
     if not images:
@@ -429,6 +433,7 @@ def summary(results: Sequence[Json]) -> Json:
         deltas[anchor] = {name: _delta(bare, curves[wrapped], name) for name in METRICS}
         deltas[anchor]["per_image_psnr_rgb"] = _per_image(results, labels, wrapped)
     return {
+        "codec": codec,
         "anchor": next(iter(anchors), None),
         "models": sorted({name for result in results if (name := result["model"])}),
         "curves": curves,

@@ -45,7 +45,7 @@ def markdown(report: Json) -> str:
             cells.append(f"{each['mean']:+.2f} % ({each['worst']:+.2f} %)" if each else "-")
             lines.append(f"| fastcodec[{codec}] | {anchor} | " + " | ".join(cells) + " |")
     parts = report["codecs"].items()
-    around = {codec: part["matched"] for codec, part in parts if by_name(codec.partition(" ")[0]).kind == "image"}
+    around = {title: part["matched"] for title, part in parts if by_name(part["codec"]).kind == "image"}
     if around and report["same_bytes"]:
         lines += ["", "## At the same bytes", "", _MATCHED.format(high=high), ""]
         lines += matched.table(around, lambda codec: bool(report["codecs"][codec]["models"]))
