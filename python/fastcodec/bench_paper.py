@@ -20,6 +20,7 @@ import importlib.util
 import io
 import json
 import os
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -547,7 +548,7 @@ def draw(result: Json, images: Mapping[str, metrics.Image], out: Path) -> None:
         for axes, (title, values, pixels) in zip(line, shown, strict=True):
             crop = pixels[top : top + side, left : left + side, 0]
             axes.imshow(crop, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            axes.set_title(title if name == NAMES[0] or not values else "", fontsize=7)
+            axes.set_title(textwrap.fill(title, 28) if name == NAMES[0] or not values else "", fontsize=7)
             axes.set_xlabel(values, fontsize=7)
             axes.set(xticks=[], yticks=[])
     figure.suptitle(f"The bytes of JPEG QF {part['qf']}, default Huffman tables", fontsize=9)
