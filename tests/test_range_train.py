@@ -7,7 +7,10 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +226,42 @@ def test_training_runs_exports_and_resumes(photos: Path, tmp_path: Path, threads
     range_train.load_weights(model, tmp_path / "float" / "range-test-1-1.safetensors")
     for key, value in model.state_dict().items():
         torch.testing.assert_close(value, state["average"][key], rtol=2e-3, atol=1e-4)
+
+
+LEAVING = """
+import os, sys, time
+import torch
+from fastcodec.train import range_train
+
+def gloo_threads(policy):
+    for thread in os.listdir("/proc/self/task"):
+        if int(thread) != os.getpid():
+            os.sched_setscheduler(int(thread), policy, os.sched_param(0))
+
+def work(rank, count, folder):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=0, world_size=1)
+    gloo_threads(os.SCHED_IDLE)  # they will still hold the tensor when this thread goes on
+    range_train.Worker(0, 2, torch.device("cpu")).sum([torch.ones(10)])
+    gloo_threads(os.SCHED_OTHER)
+    sys.setswitchinterval(1000)  # now they wait for the interpreter
+    start = time.perf_counter()
+    while time.perf_counter() < start + 0.2:
+        pass
+
+range_train._work = work
+range_train._spawned(0, 1, sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="makes threads late as Linux can")
+def test_workers_leave_while_gloo_holds_a_tensor(tmp_path: Path) -> None:
+    """Its thread, which cannot let go of it once the interpreter ends, must not abort a worker that has finished."""
+    for turn in range(2):
+        (tmp_path / str(turn)).mkdir()
+        command = [sys.executable, "-c", LEAVING, str(tmp_path / str(turn))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_distortion_may_be_ms_ssim() -> None:
