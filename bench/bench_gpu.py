@@ -5,11 +5,13 @@
     python bench/bench_gpu.py --json FILE       (bench/gpu_check.sh runs it after the tests)
     ncu python bench/bench_gpu.py --once F      (one call at 8 MP, for a profiler)
 
-F is the fast RecCNN and P the paper's, R a synthesis of codec range, all with random weights; then the programs that
-decode of each installed range model. Each is first compared with the CPU. Times are medians of CUDA events, from an
-input in device memory to the result in device memory, per megapixel of the image; kernels, numbered as a call launches
-them, by torch's profiler. Peers in the same run: the same layers in torch bf16 channels_last (F and P), and torch's
-int8 matrix product as what the GPU reaches (`int8 peak`). Without a GPU it says so and reports the steps only.
+F is the fast RecCNN and P the paper's, C a chain of 128 channels, R a synthesis of codec range, all with random
+weights; then the programs that decode of each installed range model. "2:4" has two of each four weights zero, in
+products that skip them, "half" the same weights in dense products: where the first is not faster, nothing may choose
+it. Each is first compared with the CPU. Times are medians of CUDA events, from an input in device memory to the
+result in device memory, per megapixel of the image; kernels, numbered as a call launches them, by torch's profiler.
+Peers in the same run: the same layers in torch bf16 channels_last (F and P), and torch's int8 matrix product as what
+the GPU reaches (`int8 peak`). Without a GPU it says so and reports the steps only.
 """
 
 from __future__ import annotations
@@ -42,12 +44,20 @@ class Network:
     unit: int  # side of an input pixel in image pixels
     goal: float | None = None  # us/MP
     peer: tuple[dict[str, Any], dict[str, np.ndarray]] | None = None  # spec and tensors of what torch can run
+    sparse: bool = False
+
+    def on_device(self) -> _core.DeviceProgram:
+        return _core.DeviceProgram(self.program.native, "cuda", 0, sparse=self.sparse)
 
 
 def networks() -> Iterator[Network]:
     fast, paper = cases.network_fast(), cases.network_paper()
     yield Network("F", Program(*fast), 1, 80.0, fast)
     yield Network("P", Program(*paper), 1, 1900.0, paper)
+    for name, (spec, tensors) in (("P", paper), ("C", cases.network_paper((128,) * 6))):
+        half = Program(spec, cases.two_of_four(tensors))
+        yield Network(f"{name} half", half, 1)
+        yield Network(f"{name} 2:4", half, 1, sparse=True)
     yield Network("R", Program(*cases.range_synthesis()), 16)
     for model in packed_model.installed().values():
         for name, unit in DECODING.items() if model.codec == "range" else ():
@@ -123,20 +133,21 @@ def measure_one(torch: Any, network: Network, label: str, size: tuple[int, int],
     given = cases.input_of(program, height, width)
     wanted = cases.result_size(program, height, width)
     image = torch.from_numpy(given).cuda()
-    out = program.run_torch(image, 0, wanted)
-    if label == "1 MP":
-        np.testing.assert_array_equal(out.cpu().numpy(), program.run(given, 0, wanted))
-    stream = torch.cuda.current_stream().cuda_stream
+    out = torch.empty((*wanted, program.channels), dtype=getattr(torch, program.dtype.name), device="cuda")
+    stream, native = torch.cuda.current_stream().cuda_stream, network.on_device()
 
     def call() -> None:
-        program.run_device(image.data_ptr(), (height, width), out.data_ptr(), 0, wanted, stream=stream)
+        native.run(image.data_ptr(), (height, width), out.data_ptr(), 0, wanted, (0, 0), wanted, stream=stream)
 
+    call()
+    if label == "1 MP":
+        np.testing.assert_array_equal(out.cpu().numpy(), program.run(given, 0, wanted))
     us, pixels = microseconds(torch, call), size[0] * size[1] / 1e6
     rate = 2 * program.native.macs(height, width) / us * 1e6
     return {
         "network": network.name, "size": label, "us_per_mp": us / pixels, "goal_us_per_mp": network.goal,
         "tops": rate / 1e12, "of_int8_peak": rate / peak,
-        "steps": _core.DeviceProgram(program.native, "cuda", 0).steps,
+        "steps": native.steps,
         "torch_bf16_us_per_mp": torch_bf16(torch, *network.peer, size) / pixels if network.peer else None,
         "kernels_us": kernels_of(torch, call),
     }  # fmt: skip

@@ -216,6 +216,19 @@ def network_paper(widths: tuple[int, ...] = (64,) * 19) -> tuple[dict[str, Any],
     return b.program(y), b.tensors
 
 
+def two_of_four(tensors: dict[str, Array], seed: int = 0) -> dict[str, Array]:
+    """The tensors with 2:4 weights: of each four neighbouring input channels two at random become zero, or more."""
+    rng = np.random.default_rng(seed)
+    kept = {}
+    for name, tensor in tensors.items():
+        if tensor.dtype == np.int8 and tensor.ndim == 4:
+            groups = (*tensor.shape[:3], -(-tensor.shape[3] // 4), 4)
+            mask = (rng.random(groups).argsort(-1) < 2).reshape(*tensor.shape[:3], -1)[..., : tensor.shape[3]]
+            tensor = tensor * mask * (rng.random(tensor.shape) < 0.9)
+        kept[name] = tensor.astype(tensors[name].dtype)
+    return kept
+
+
 def _coefficient_block(b: ProgramBuilder, x: str, hidden: int) -> str:
     h = b.conv(b.scale(x), hidden, kernel=1)
     return b.conv(b.conv(h, hidden), b.channels[x], kernel=1, dtype="i16", add=x)

@@ -23,6 +23,14 @@ PATH = os.pathsep.join([*PACKAGED, os.environ.get("PATH", "")])
 CUOBJDUMP, NVDISASM = (shutil.which(name, path=PATH) for name in ("cuobjdump", "nvdisasm"))
 
 
+# By a part of the kernel's mangled name.
+CONVOLUTIONS = {
+    "chain_kernel": r"IMMA\.16832",
+    "11conv_kernel": r"IMMA\.16832",
+    "sparse_conv_kernel": r"IMMA\.SP\.16864",
+}
+
+
 @pytest.mark.skipif(not NVCC, reason="no nvcc")
 @pytest.mark.skipif(
     not (CUOBJDUMP and NVDISASM),
@@ -31,15 +39,19 @@ CUOBJDUMP, NVDISASM = (shutil.which(name, path=PATH) for name in ("cuobjdump", "
 @pytest.mark.parametrize(
     ("source", "arch", "registers", "expected"),
     [
-        # 18 products for each of two layers, of 256 and of 240 columns; 12 of as many as the layer has rows
+        # 18 products, sparse 9, for each of two layers, of 256 and of 240 columns; 12 of as many as the layer has rows
         (
             "wgmma_ops.cu",
             "90a",
             255,
-            {"pair_kernel": "IGMMA.64x(256|240)x32", "row_pairs_kernel": "IGMMA.64x(208|192|176)x32"},
+            {
+                "pair_kernelILb0": r"IGMMA\.64x(256|240)x32",
+                "pair_kernelILb1": r"IGMMA\.SP\.64x(256|240)x64",
+                "row_pairs_kernel": r"IGMMA\.64x(208|192|176)x32",
+            },
         ),
-        ("conv_ops.cu", "80", 128, {"chain_kernel": "IMMA.16832", "conv_kernel": "IMMA.16832"}),
-        ("conv_ops.cu", "90a", 128, {"chain_kernel": "IMMA.16832", "conv_kernel": "IMMA.16832"}),
+        ("conv_ops.cu", "80", 128, CONVOLUTIONS),
+        ("conv_ops.cu", "90a", 128, CONVOLUTIONS),
         ("image_ops.cu", "90a", 128, {"image_kernel": "LDG"}),
     ],
 )

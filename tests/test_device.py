@@ -32,18 +32,23 @@ def emulate(
     region: Region | None = None,
     *,
     index: int = 0,
+    sparse: bool = False,
 ) -> np.ndarray:
     x, y, w, h = region or (0, 0, size[1], size[0])
     out = np.full((h, w, program.channels), 77, program.dtype)
     address, target = picture.ctypes.data, out.ctypes.data
+    if sparse:
+        native = _core.DeviceProgram(program.native, "emulator", index, sparse=True)
+        native.run(address, picture.shape[:2], target, level, size, (x, y), (h, w))
+        return out
     program.run_device(
         address, picture.shape[:2], target, level, size, region=(x, y, w, h), device="emulator", index=index
     )
     return out
 
 
-def steps(program: Program, index: int) -> list[str]:
-    return _core.DeviceProgram(program.native, "emulator", index).steps
+def steps(program: Program, index: int, sparse: bool = False) -> list[str]:
+    return _core.DeviceProgram(program.native, "emulator", index, sparse=sparse).steps
 
 
 @settings(max_examples=150, deadline=None)
@@ -316,6 +321,58 @@ def test_pairs_that_add(width: int, index: int) -> None:
         picture = cases.image(height, width, seed=height)
         got = emulate(program, picture, 0, (height, width), index=index)
         np.testing.assert_array_equal(got, program.run(picture, 0, (height, width)))
+
+
+@pytest.mark.parametrize("extreme", [False, True])
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2)])
+def test_sparse_convolutions(kernel: int, stride: int, extreme: bool) -> None:
+    """2:4 weights, all channel counts around the sizes of a product; dense ones and those of i16 stay as they are."""
+    rng = np.random.default_rng(kernel + 10 * stride + extreme)
+    shapes = [(1, 1), (2, 3), (15, 16), (17, 33), (32, 65), (48, 12), (64, 64), (130, 5), (5, 130)]
+    for index, (n_in, n_out) in enumerate(shapes):
+        b = cases.ProgramBuilder(n_in, seed=index)
+        dtype = str(rng.choice(["u8", "i8"]))
+        y = b.conv("image", n_out, kernel=kernel, stride=stride, dtype=dtype, extreme=extreme)
+        # Of u8 a 3x3 one would go into a chain.
+        y = b.conv(y, n_out, kernel=kernel if dtype == "i8" else 1, dtype="i16", extreme=extreme)
+        spec, tensors = b.program(b.conv(y, n_out, kernel=1)), cases.two_of_four(b.tensors, index)
+        height, width = (int(n) for n in rng.integers(1, 50, 2))
+        picture = cases.image(height, width, n_in)
+        if extreme:
+            picture = np.where(picture > 127, 255, 0).astype(np.uint8)
+        program = Program(spec, tensors, backend="reference")
+        size = cases.out_size(spec, height, width)
+        chosen = steps(program, index, sparse=True)
+        assert "sparse conv" in chosen
+        assert "conv" in chosen  # from i16
+        assert not any("sparse" in step for step in steps(program, index))
+        if n_in >= 3:
+            dense = b.tensors | {spec["ops"][0]["weight"]: np.ones((n_out, kernel, kernel, n_in), np.int8)}
+            assert steps(Program(spec, dense), index, sparse=True)[0] != "sparse conv"
+        got = emulate(program, picture, 0, size, index=index, sparse=True)
+        np.testing.assert_array_equal(got, program.run(picture, 0, size))
+
+
+@pytest.mark.parametrize("index", SM_90A)
+def test_sparse_pairs(index: int) -> None:
+    """Two layers with 2:4 weights in a kernel, with all that they may add; a pair with one dense layer stays dense."""
+    for width in (64, 49):
+        b = cases.ProgramBuilder(3, seed=width)
+        x = b.conv("image", width, dtype="i8")
+        for adds in ("in", "before", "", "own"):
+            y = b.conv(x, width, kernel=1)
+            mid = b.conv(y, width, add=y if adds in ("in", "own") else None)
+            x = b.conv(mid, width, add={"before": y, "own": mid}.get(adds))
+        spec, tensors = b.program(x), cases.two_of_four(b.tensors, width)
+        program = Program(spec, tensors)
+        assert steps(program, index, sparse=True).count("sparse_pair64 x 2") == 4
+        last = spec["ops"][-1]["weight"]
+        mixed = steps(Program(spec, tensors | {last: b.tensors[last]}), index, sparse=True)
+        assert (mixed.count("sparse_pair64 x 2"), mixed.count("pair64 x 2")) == (3, 1)
+        for height, size in [(1, 2), (33, 65)]:
+            picture = cases.image(height, size, seed=height)
+            got = emulate(program, picture, 0, (height, size), index=index, sparse=True)
+            np.testing.assert_array_equal(got, program.run(picture, 0, (height, size)))
 
 
 def test_chains_with_other_adds() -> None:

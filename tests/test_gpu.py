@@ -9,7 +9,7 @@ from pathlib import Path
 import cases
 import numpy as np
 import pytest
-from fastcodec import Limits, container, decode, packed_model, range_codec
+from fastcodec import Limits, _core, container, decode, packed_model, range_codec
 from fastcodec.packed_model import Program
 
 torch = pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
@@ -30,6 +30,26 @@ def test_small_networks(network: str, height: int) -> None:
         picture = cases.image(*size, seed=turn)
         image.copy_(torch.from_numpy(picture))
         program.run_device(image.data_ptr(), size, out.data_ptr(), 0, size, stream=stream)
+        np.testing.assert_array_equal(out.cpu().numpy(), program.run(picture, 0, size))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_small_sparse_convolutions(kernel: int, stride: int) -> None:
+    """Products that skip the zeros of 2:4 weights, of u8 and i8; two layers of 64 channels in a kernel too."""
+    for width in (5, 33, 64, 130):
+        b = cases.ProgramBuilder(3, seed=width)
+        x = b.conv("image", width, kernel=kernel, stride=stride, dtype="i8")
+        x = b.conv(b.conv(b.conv(b.conv(x, width, kernel=kernel), width, kernel=1), width), width)
+        spec, tensors = b.program(b.conv(x, 3, kernel=1)), cases.two_of_four(b.tensors, width)
+        program, picture = Program(spec, tensors), cases.image(75, 141, seed=kernel)
+        native = _core.DeviceProgram(program.native, "cuda", 0, sparse=True)
+        assert "sparse conv" in native.steps
+        size = cases.out_size(spec, 75, 141)
+        out = torch.empty((*size, 3), dtype=torch.uint8, device="cuda")
+        image = torch.from_numpy(picture).cuda()
+        stream = torch.cuda.current_stream().cuda_stream
+        native.run(image.data_ptr(), (75, 141), out.data_ptr(), 0, size, (0, 0), size, stream=stream)
         np.testing.assert_array_equal(out.cpu().numpy(), program.run(picture, 0, size))
 
 

@@ -4,6 +4,7 @@
 // Which kernel runs what: convolutions that follow one another go into one kernel where there is one for them.
 #include <algorithm>
 
+#include "kernels/cuda/conv_pack.h"
 #include "model/device_program.h"
 
 namespace fastcodec {
@@ -25,6 +26,10 @@ constexpr Ability kPair = {FusedKernel::kPair64, 33, 64, 2, 2, false, false};
 
 bool can_fuse(const Op& op) {
   return op.kind == OpKind::kConv && !op.conv.depthwise && op.conv.kernel == 3 && op.conv.stride == 1 && !op.conv.in_signed;
+}
+
+bool is_two_of_four(const Op& op) {
+  return cuda::is_two_of_four({op.weight.data(), op.channels, op.conv.kernel, op.conv.in_channels});
 }
 
 // What the layer behind `chain` would add; false if a fused kernel cannot.
@@ -105,16 +110,17 @@ const char* name_of(const Op& op) {
 }  // namespace
 
 std::string describe(const DeviceStep& step, const Program& program) {
-  const char* names[cuda::kFusedKernels] = {"chain32", "row_pairs32", "pair64"};
+  const char* names[cuda::kFusedKernels] = {"chain32", "row_pairs32", "pair64", "sparse_pair64"};
   if (step.adds.empty()) {
-    std::string text;
-    for (const int i : step.ops) text += (text.empty() ? "" : " + ") + std::string(name_of(program.ops()[i]));
+    std::string text = step.sparse ? "sparse " : "";
+    const size_t start = text.size();
+    for (const int i : step.ops) text += (text.size() == start ? "" : " + ") + std::string(name_of(program.ops()[i]));
     return text;
   }
   return std::string(names[static_cast<int>(step.kernel)]) + " x " + std::to_string(step.ops.size());
 }
 
-std::vector<DeviceStep> plan_steps(const Program& program, const cuda::DeviceLimits& limits) {
+std::vector<DeviceStep> plan_steps(const Program& program, const cuda::DeviceLimits& limits, bool sparse) {
   // The first that can do anything is taken.
   const std::vector<Ability> abilities = limits.wgmma ? std::vector<Ability>{kPair, kRowPairs, kChain} : std::vector<Ability>{kChain};
   const auto& ops = program.ops();
@@ -129,7 +135,13 @@ std::vector<DeviceStep> plan_steps(const Program& program, const cuda::DeviceLim
       }
     }
     if (step.ops.empty()) step.ops = moves_at(ops, i);
-    if (step.ops.empty()) step.ops = {i};
+    if (step.ops.empty()) {
+      step.ops = {i};
+      step.sparse = sparse && ops[i].kind == OpKind::kConv && !ops[i].conv.depthwise && !ops[i].conv.wide && is_two_of_four(ops[i]);
+    } else if (sparse && step.kernel == FusedKernel::kPair64 &&
+               std::all_of(step.ops.begin(), step.ops.end(), [&](int k) { return is_two_of_four(ops[k]); })) {
+      step.kernel = FusedKernel::kSparsePair64;
+    }
     for (const int k : step.ops) taken[k] = true;
     steps.push_back(std::move(step));
   }

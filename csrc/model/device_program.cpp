@@ -150,11 +150,11 @@ struct DeviceProgram::Graph {
   }
 };
 
-DeviceProgram::DeviceProgram(std::shared_ptr<const Program> program, const Device& device, int index)
+DeviceProgram::DeviceProgram(std::shared_ptr<const Program> program, const Device& device, int index, bool sparse)
     : program_(std::move(program)), device_(device), index_(index), tables_(program_->ops().size()) {
   const CurrentDevice current(device_, index_);
   limits_ = device_.limits();
-  steps_ = plan_steps(*program_, limits_);
+  steps_ = plan_steps(*program_, limits_, sparse);
   try {
     for (const DeviceStep& step : steps_) upload_step(step);
   } catch (...) {
@@ -204,8 +204,10 @@ void DeviceProgram::upload_weight(const DeviceStep& step, int i) {
   std::vector<int8_t> packed;
   if (op.conv.depthwise) packed = op.weight;
   else if (op.conv.wide) packed = cuda::pack_wide(weights, planes, conv_tiles(op), conv_chunk(op));
+  else if (step.sparse) packed = cuda::pack_sparse_conv(weights, planes, conv_tiles(op), conv_chunk(op));
   else if (step.adds.empty()) packed = cuda::pack_conv(weights, planes, conv_tiles(op), conv_chunk(op));
   else if (step.kernel == FusedKernel::kPair64) packed = cuda::pack_pair(weights);
+  else if (step.kernel == FusedKernel::kSparsePair64) packed = cuda::pack_sparse_pair(weights);
   else if (step.kernel == FusedKernel::kRowPairs32) packed = cuda::pack_row_pairs(weights, i == step.ops.front() && planes == 1);
   else packed = cuda::pack_conv(weights, 2, 2, 2);
   tables_[i].weight = upload(packed.data(), packed.size());
@@ -299,7 +301,9 @@ void DeviceProgram::launch(const DeviceStep& step, const Layout& layout, const R
     }
     device_.launch_fused(job, stream);
   } else if (is_dense_conv(op)) {
-    ConvJob job{in, in2, layout.views[i], op.conv.kernel, op.conv.stride, conv_tiles(op), conv_chunk(op), 1, tables_[i].weight, bias(i), mult(i)};
+    const int halves = step.sparse ? 4 : 2;
+    ConvJob job{in, in2, layout.views[i], op.conv.kernel, op.conv.stride, conv_tiles(op), conv_chunk(op), 1, halves,
+                tables_[i].weight, bias(i), mult(i)};
     job.n_stages = conv_stages(job, limits_.shared_bytes);
     device_.launch_conv(job, stream);
   } else {

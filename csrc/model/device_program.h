@@ -19,18 +19,19 @@ struct DeviceStep {
   std::vector<int> ops;           // the first reads the step's input, the last makes its result
   std::vector<cuda::Add> adds;    // of each convolution, if there are several; else empty
   cuda::FusedKernel kernel{};     // the same
+  bool sparse = false;            // a convolution alone: 2:4 weights, in products that skip their zeros
 };
 
 // For people: the operations, or the kernel and how many convolutions it does if they are several.
 std::string describe(const DeviceStep& step, const Program& program);
 
-// Chooses the kernels: the steps in the order in which they run.
-std::vector<DeviceStep> plan_steps(const Program& program, const cuda::DeviceLimits& limits);
+// Chooses the kernels: the steps in the order in which they run. `sparse`: products that skip zeros where weights are 2:4.
+std::vector<DeviceStep> plan_steps(const Program& program, const cuda::DeviceLimits& limits, bool sparse);
 
 class DeviceProgram {
  public:
-  // Uploads the tables to device number `index`. Throws kBackend or std::bad_alloc.
-  DeviceProgram(std::shared_ptr<const Program> program, const cuda::Device& device, int index);
+  // Uploads the tables to device number `index`; `sparse` as plan_steps. Throws kBackend or std::bad_alloc.
+  DeviceProgram(std::shared_ptr<const Program> program, const cuda::Device& device, int index, bool sparse = false);
   ~DeviceProgram();
   DeviceProgram(const DeviceProgram&) = delete;
   DeviceProgram& operator=(const DeviceProgram&) = delete;

@@ -138,12 +138,12 @@ size_t work_space(const Program& program, Pair size, Pair out_size, Pair region_
   return work_space_bytes(program, run_args(size, 0, out_size, {0, 0}, region_size, threads, 0));
 }
 
-std::unique_ptr<DeviceProgram> make_device_program(std::shared_ptr<Program> program, const std::string& device, int index) {
+std::unique_ptr<DeviceProgram> make_device_program(std::shared_ptr<Program> program, const std::string& device, int index, bool sparse) {
   if (device != "cuda" && device != "emulator") {
     throw Error(ErrorCode::kBackend, "device '" + device + "': no such device; use one of: cuda, emulator");
   }
   const py::gil_scoped_release unlocked;
-  return std::make_unique<DeviceProgram>(std::move(program), device == "cuda" ? cuda::cuda_device() : cuda::emulator(), index);
+  return std::make_unique<DeviceProgram>(std::move(program), device == "cuda" ? cuda::cuda_device() : cuda::emulator(), index, sparse);
 }
 
 void run_on_device(const DeviceProgram& program, uintptr_t image, Pair size, uintptr_t out, int level, Pair out_size,
@@ -191,7 +191,9 @@ void bind_program(py::module_& m) {
            "Writes the part of the result that starts at origin (x, y) and has the shape of out. Releases the GIL.");
   py::class_<DeviceProgram>(m, "DeviceProgram", "A program with its tables on a device: 'cuda', or 'emulator' for tests.")
       .def(py::init(&make_device_program), py::arg("program"), py::arg("device") = "cuda", py::arg("index") = 0,
-           "Raises BackendError where there is no such device.")
+           py::arg("sparse") = false,
+           "Raises BackendError where there is no such device. sparse: products that skip zeros where two of each four neighbouring "
+           "weights are zero (2:4); the results are the same. Nothing chooses them by itself before a GPU was seen to be faster.")
       .def("run", &run_on_device, py::arg("image"), py::arg("size"), py::arg("out"), py::arg("level"), py::arg("out_size"),
            py::arg("origin"), py::arg("region_size"), py::arg("stream") = 0, py::arg("max_memory") = 0,
            py::arg("workspace") = 0,

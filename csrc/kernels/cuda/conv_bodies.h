@@ -6,7 +6,8 @@
 //
 // The 32 values of k of one product are two halves of 16: a half is one plane of input channels at one filter tap, so its
 // pixels are rows of 16 bytes at some offset in the tile. With n planes in shared memory half h is plane h % n of tap h / n.
-// The last half may be missing; its weights are zero, and pixels of half 0 are read for it.
+// The last half may be missing; its weights are zero, and pixels of half 0 are read for it. Sparse weights, two of each four
+// channels, have four halves in a product.
 #pragma once
 
 #include "kernels/cuda/dev_block.h"
@@ -19,7 +20,7 @@ namespace fastcodec::cuda {
 FASTCODEC_DEV int conv_channel(int n_tiles, int tile, int row) { return row % 8 * 2 * n_tiles + tile * 2 + row / 8; }
 
 FASTCODEC_DEV int conv_halves(int kernel, int planes) { return kernel * kernel * planes; }
-FASTCODEC_DEV int conv_steps(int kernel, int planes) { return (conv_halves(kernel, planes) + 1) / 2; }
+FASTCODEC_DEV int conv_steps(int kernel, int planes, int halves) { return (conv_halves(kernel, planes) + halves - 1) / halves; }
 
 // Side of the input tile: a 1x1 convolution of stride 2 loads only the pixels it reads.
 FASTCODEC_DEV int conv_step(const ConvJob& j) { return j.kernel == 1 ? 1 : j.stride; }
@@ -27,8 +28,12 @@ FASTCODEC_DEV int conv_side(const ConvJob& j) { return (kConvTile - 1) * conv_st
 
 FASTCODEC_DEV int conv_parts(const ConvJob& j) { return j.in.type == Dtype::kI16 ? 2 : 1; }  // of 16 bytes, of a pixel's plane
 
-FASTCODEC_DEV int conv_weight_bytes(const ConvJob& j) { return conv_steps(j.kernel, j.chunk_planes) * j.n_tiles * 512; }
-FASTCODEC_DEV int conv_offset_bytes(const ConvJob& j) { return (conv_steps(j.kernel, j.chunk_planes) * 8 + 15) / 16 * 16; }
+// Of a tile in a product: a lane's 16 values, and of sparse weights 32 places.
+FASTCODEC_DEV int conv_tile_words(int halves) { return halves == 4 ? 40 : 32; }
+FASTCODEC_DEV int conv_steps(const ConvJob& j, int planes) { return conv_steps(j.kernel, planes, j.halves); }
+FASTCODEC_DEV int conv_step_words(const ConvJob& j) { return j.n_tiles * conv_tile_words(j.halves); }
+FASTCODEC_DEV int conv_weight_bytes(const ConvJob& j) { return conv_steps(j, j.chunk_planes) * conv_step_words(j) * 16; }
+FASTCODEC_DEV int conv_offset_bytes(const ConvJob& j) { return (conv_steps(j, j.chunk_planes) * j.halves * 4 + 15) / 16 * 16; }
 FASTCODEC_DEV int conv_stage_bytes(const ConvJob& j) {
   return conv_weight_bytes(j) + conv_offset_bytes(j) + j.chunk_planes * conv_parts(j) * conv_side(j) * conv_side(j) * 16;
 }
@@ -53,9 +58,10 @@ FASTCODEC_DEV ConvChunk conv_chunk(const ConvJob& j, int index, int block) {
 // Begins to bring a chunk to a stage of shared memory: weights, offsets of the halves of k, pixels from (x0, y0) on. A plane of
 // i16 becomes two of 16 bytes a pixel, so that all pixels lie alike.
 FASTCODEC_BLOCK void conv_load(const ConvJob& j, int x0, int y0, const ConvChunk& chunk, uint8_t* stage) {
-  const int side = conv_side(j), n_pixels = side * side, steps = conv_steps(j.kernel, chunk.planes), parts = conv_parts(j);
+  const int side = conv_side(j), n_pixels = side * side, steps = conv_steps(j, chunk.planes), parts = conv_parts(j);
   const uint32_t to_weight = dev::shared_address(stage), to_tile = to_weight + conv_weight_bytes(j) + conv_offset_bytes(j);
-  for (int i = dev::thread(); i < steps * j.n_tiles * 32; i += kConvThreads) dev::copy_16(to_weight + i * 16, chunk.weight + i * 16);
+  const int n_words = steps * conv_step_words(j);
+  for (int i = dev::thread(); i < n_words; i += kConvThreads) dev::copy_16(to_weight + i * 16, chunk.weight + i * 16);
   const int pitch = j.kernel == 1 ? j.stride : 1;  // between loaded pixels
   for (int at = dev::thread(); at < n_pixels; at += kConvThreads) {
     const size_t first = element(j.in, x0 + at % side * pitch, y0 + at / side * pitch, chunk.plane * kPlaneChannels);
@@ -69,7 +75,7 @@ FASTCODEC_BLOCK void conv_load(const ConvJob& j, int x0, int y0, const ConvChunk
   }
   dev::commit_copies();
   auto* offsets = reinterpret_cast<int32_t*>(stage + conv_weight_bytes(j));
-  for (int h = dev::thread(); h < 2 * steps; h += kConvThreads) {
+  for (int h = dev::thread(); h < j.halves * steps; h += kConvThreads) {
     const int tap = h / chunk.planes;
     const bool real = h < conv_halves(j.kernel, chunk.planes);
     offsets[h] = real ? (h % chunk.planes * parts * n_pixels + tap / j.kernel * side + tap % j.kernel) * 16 : 0;
@@ -93,6 +99,34 @@ FASTCODEC_BLOCK void conv_multiply(int32_t (&acc)[kTiles][4][4], const Words4* w
       dev::multiply<kSigned>(acc[m][1], a, b0[2], b0[3]);
       dev::multiply<kSigned>(acc[m][2], a, b1[0], b1[1]);
       dev::multiply<kSigned>(acc[m][3], a, b1[2], b1[3]);
+    }
+  }
+}
+
+// The same with sparse weights: behind the values of all tiles of a step stand their places.
+template <int kTiles, bool kSigned>
+FASTCODEC_BLOCK void conv_multiply_sparse(int32_t (&acc)[kTiles][4][4], const uint8_t* weights, const int32_t* offsets, int steps,
+                                          const uint32_t (&rows)[2], int half) {
+  const int lane = dev::lane();
+  FASTCODEC_NO_UNROLL
+  for (int s = 0; s < steps; ++s, weights += kTiles * 640) {
+    uint32_t b[4][4];  // of 8 pixels each, 4 halves of k
+    FASTCODEC_UNROLL
+    for (int p = 0; p < 2; ++p) {
+      FASTCODEC_UNROLL
+      for (int r = 0; r < 2; ++r) {
+        uint32_t two[4];
+        dev::load_matrices(two, rows[r] + offsets[4 * s + 2 * p + half]);
+        FASTCODEC_UNROLL
+        for (int i = 0; i < 4; ++i) b[2 * r + i / 2][2 * p + i % 2] = two[i];
+      }
+    }
+    FASTCODEC_UNROLL
+    for (int m = 0; m < kTiles; ++m) {
+      const Words4 a = reinterpret_cast<const Words4*>(weights)[m * 32 + lane];
+      const uint32_t chosen = reinterpret_cast<const uint32_t*>(weights + kTiles * 512)[m * 32 + lane];
+      FASTCODEC_UNROLL
+      for (int n = 0; n < 4; ++n) dev::multiply_sparse<kSigned>(acc[m][n], a.w, chosen, b[n]);
     }
   }
 }
@@ -131,7 +165,7 @@ FASTCODEC_BLOCK void conv_multiply_wide(int32_t (&high)[kTiles][4][4], int32_t (
   }
 }
 
-template <int kTiles, Dtype kType>
+template <int kTiles, Dtype kType, bool kSparse = false>
 FASTCODEC_BLOCK void conv_block(const ConvJob& j) {
   const int tiles_x = (j.out.width + kConvTile - 1) / kConvTile;
   const int out_x = dev::block_x() % tiles_x * kConvTile, out_y = dev::block_x() / tiles_x * kConvTile;
@@ -165,8 +199,9 @@ FASTCODEC_BLOCK void conv_block(const ConvJob& j) {
     const auto* offsets = reinterpret_cast<const int32_t*>(stage + conv_weight_bytes(j));
     const uint32_t first = dev::shared_address(stage) + conv_weight_bytes(j) + conv_offset_bytes(j) + row;
     const uint32_t rows[2] = {first, first + step * side * 16};
-    const int left = all_planes - index * j.chunk_planes, steps = conv_steps(j.kernel, left < j.chunk_planes ? left : j.chunk_planes);
-    if constexpr (kWide) conv_multiply_wide<kTiles>(acc, low, a_words, offsets, steps, rows);
+    const int left = all_planes - index * j.chunk_planes, steps = conv_steps(j, left < j.chunk_planes ? left : j.chunk_planes);
+    if constexpr (kSparse) conv_multiply_sparse<kTiles, kType == Dtype::kI8>(acc, stage, offsets, steps, rows, half);
+    else if constexpr (kWide) conv_multiply_wide<kTiles>(acc, low, a_words, offsets, steps, rows);
     else conv_multiply<kTiles, kType == Dtype::kI8>(acc, a_words, offsets, steps, rows, half);
     dev::sync_block();  // all have read what the next chunk replaces
   }

@@ -12,6 +12,10 @@ template <int kTiles, Dtype kType>
 __global__ void __launch_bounds__(kConvThreads, 2) conv_kernel(const __grid_constant__ ConvJob job) {
   conv_block<kTiles, kType>(job);
 }
+template <int kTiles, Dtype kType>
+__global__ void __launch_bounds__(kConvThreads, 2) sparse_conv_kernel(const __grid_constant__ ConvJob job) {
+  conv_block<kTiles, kType, true>(job);
+}
 __global__ void __launch_bounds__(kChainThreads, 1) chain_kernel(const __grid_constant__ FusedJob job) { chain_block(job); }
 
 using ConvKernel = void (*)(ConvJob);
@@ -21,11 +25,17 @@ constexpr ConvKernel kConvKernels[3][3] = {
     {conv_kernel<2, Dtype::kU8>, conv_kernel<2, Dtype::kI8>, conv_kernel<2, Dtype::kI16>},
     {conv_kernel<4, Dtype::kU8>, conv_kernel<4, Dtype::kI8>, nullptr},
 };
+constexpr ConvKernel kSparseConvKernels[3][2] = {
+    {sparse_conv_kernel<1, Dtype::kU8>, sparse_conv_kernel<1, Dtype::kI8>},
+    {sparse_conv_kernel<2, Dtype::kU8>, sparse_conv_kernel<2, Dtype::kI8>},
+    {sparse_conv_kernel<4, Dtype::kU8>, sparse_conv_kernel<4, Dtype::kI8>},
+};
 
 }  // namespace
 
 void launch_conv(const ConvJob& job, void* stream) {
-  const ConvKernel kernel = kConvKernels[job.n_tiles / 2][static_cast<int>(job.in.type)];
+  const int tiles = job.n_tiles / 2, type = static_cast<int>(job.in.type);
+  const ConvKernel kernel = job.halves == 4 ? kSparseConvKernels[tiles][type] : kConvKernels[tiles][type];
   launch_block_kernel("conv_kernel", kernel, dim3(conv_grid_x(job), conv_grid_y(job)), kConvThreads, conv_shared_bytes(job), job, stream);
 }
 

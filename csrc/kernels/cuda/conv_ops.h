@@ -11,6 +11,6 @@ namespace fastcodec::cuda {
 void launch_conv(const ConvJob& job, void* stream);
 void launch_chain(const FusedJob& job, void* stream);
 void launch_row_pairs(const FusedJob& job, void* stream);  // sm_90a only
-void launch_pair(const FusedJob& job, void* stream);       // sm_90a only
+void launch_pair(const FusedJob& job, void* stream);       // sm_90a only; either kind
 
 }  // namespace fastcodec::cuda

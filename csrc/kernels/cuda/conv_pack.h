@@ -25,8 +25,18 @@ std::vector<int8_t> pack_conv(const ConvWeights& w, int n_planes, int n_tiles, i
 // bytes come out of shared memory.
 std::vector<int8_t> pack_wide(const ConvWeights& w, int n_planes, int n_tiles, int chunk_planes);
 
+// At most two of each four neighbouring input channels of a tap and an output are not zero ("2:4")?
+bool is_two_of_four(const ConvWeights& w);
+
+// Such weights for sparse mma.sync: as pack_conv, but a step has 4 halves of k, of which the values stand as in one of 2, and
+// behind the tiles of a step their places: of each tile a word a lane.
+std::vector<int8_t> pack_sparse_conv(const ConvWeights& w, int n_planes, int n_tiles, int chunk_planes);
+
 // For wgmma, 64 inputs and outputs, kernel 3: steps of 32 inputs (tap, half), halves of 16, rows, 16 bytes.
 std::vector<int8_t> pack_pair(const ConvWeights& w);
+
+// The same for 2:4 weights: steps of the 32 values of 64 inputs (tap); then steps, threads of a warpgroup, words of places.
+std::vector<int8_t> pack_sparse_pair(const ConvWeights& w);
 
 // For wgmma, 32 inputs and outputs, kernel 3: the rows of the A operand are the outputs of two image rows, so its steps run over
 // 4 input rows x 3 columns and a quarter of the weights is zero. Steps, threads of the warpgroup, 16 bytes. `narrow`: at most 16

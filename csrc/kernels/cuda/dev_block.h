@@ -10,6 +10,7 @@
 #if !defined(__CUDACC__)
 #include <string.h>
 
+#include <stdexcept>
 #include <vector>
 
 #include "kernels/cuda/emulate.h"
@@ -148,6 +149,17 @@ struct Product {
   const uint32_t* a;
   uint32_t b[2];
 };
+struct SparseProduct {
+  int32_t* d;
+  const uint32_t *a, *b;
+  uint32_t chosen;
+};
+// Where value `n` of a row of a sparse A operand stands in k. `chosen` has two bits for each of 16 values of the row, in order.
+inline int chosen_k(uint32_t chosen, int n) {
+  const auto place = [&](int i) { return static_cast<int>(chosen >> i % 16 * 2 & 3); };
+  if (place(n / 2 * 2) >= place(n / 2 * 2 + 1)) throw std::logic_error("multiply_sparse: the two of four are not in order");
+  return n / 2 * 4 + place(n);
+}
 #endif
 
 // d (16 x 8) += a (16 x 32, int8) * b (32 x 8, int8 if kSigned, else u8). In lane l = 4 g + t: d = rows g, g, g + 8, g + 8 of
@@ -185,6 +197,46 @@ FASTCODEC_BLOCK void multiply(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t 
         int32_t sum = 0;
         for (int k = 0; k < 32; ++k) sum += row[k] * column[k];
         static_cast<const Product*>(given[l])->d[i] += sum;
+      }
+    }
+  });
+#endif
+}
+
+// The same with 64 of k, of which `a` has two of each four: their values lie as 32 of k in `multiply`. `chosen` says where they
+// stand, in two bits each: lane 4 g + t has those of row g + t % 2 * 8 for k from t / 2 * 32 on. b = k 4 t .. 4 t + 3 of each 16.
+template <bool kSigned>
+FASTCODEC_BLOCK void multiply_sparse(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t chosen, const uint32_t (&b)[4]) {
+#if defined(__CUDACC__)
+  if (kSigned) {
+    asm volatile("mma.sp::ordered_metadata.sync.aligned.m16n8k64.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+                 "{%8,%9,%10,%11}, {%0,%1,%2,%3}, %12, 0x0;"
+                 : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]), "r"(chosen));
+  } else {
+    asm volatile("mma.sp::ordered_metadata.sync.aligned.m16n8k64.row.col.s32.s8.u8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+                 "{%8,%9,%10,%11}, {%0,%1,%2,%3}, %12, 0x0;"
+                 : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]), "r"(chosen));
+  }
+#else
+  const SparseProduct mine{d, a, b, chosen};
+  emulate::meet_warp("multiply_sparse", &mine, [](const void* const* given) {
+    const auto of = [&](int l) -> const SparseProduct& { return *static_cast<const SparseProduct*>(given[l]); };
+    int16_t rows[16][64] = {}, columns[8][64];
+    for (int l = 0; l < 32; ++l) {
+      for (int i = 0; i < 16; ++i) {
+        const int row = l / 4 + i / 4 % 2 * 8, n = l % 4 * 4 + i % 4 + i / 8 * 16;
+        const uint32_t where = of(row % 8 * 4 + n / 16 * 2 + row / 8).chosen;
+        rows[row][chosen_k(where, n)] = static_cast<int16_t>(byte_of<true>(of(l).a[i / 4], i % 4));
+        columns[l / 4][l % 4 * 4 + i % 4 + i / 4 * 16] = static_cast<int16_t>(byte_of<kSigned>(of(l).b[i / 4], i % 4));
+      }
+    }
+    for (int l = 0; l < 32; ++l) {
+      for (int i = 0; i < 4; ++i) {
+        int32_t sum = 0;
+        for (int k = 0; k < 64; ++k) sum += rows[l / 4 + i / 2 * 8][k] * columns[l % 4 * 2 + i % 2][k];
+        of(l).d[i] += sum;
       }
     }
   });

@@ -83,9 +83,11 @@ FASTCODEC_BLOCK void finish_products(int32_t (&d)[kCount]) {
 #define FASTCODEC_REGISTERS_104 FASTCODEC_REGISTERS_96, FASTCODEC_REGISTERS_8(96)
 #define FASTCODEC_REGISTERS_120 FASTCODEC_REGISTERS_40(0), FASTCODEC_REGISTERS_40(40), FASTCODEC_REGISTERS_40(80)
 #define FASTCODEC_REGISTERS_128 FASTCODEC_REGISTERS_120, FASTCODEC_REGISTERS_8(120)
-#define FASTCODEC_WGMMA_TEXT(n, predicate, names, operands)                                                       \
-  "{\n\t.reg .pred p;\n\tsetp.ne.b32 p, " predicate ", 0;\n\twgmma.mma_async.sync.aligned.m64n" #n           \
-  "k32.s32.s8.u8 {" names "}, " operands ", p;\n\t}"
+#define FASTCODEC_WGMMA_ANY(kind, shape, predicate, names, operands)                                          \
+  "{\n\t.reg .pred p;\n\tsetp.ne.b32 p, " predicate ", 0;\n\twgmma.mma_async." kind "sync.aligned.m64n" shape \
+  ".s32.s8.u8 {" names "}, " operands ", p;\n\t}"
+#define FASTCODEC_WGMMA_TEXT(n, predicate, names, operands) FASTCODEC_WGMMA_ANY("", #n "k32", predicate, names, operands)
+#define FASTCODEC_WGMMA_SPARSE(n, predicate, names, operands) FASTCODEC_WGMMA_ANY("sp.", #n "k64", predicate, names, operands)
 
 // d (64 x kColumns) = or += a (64 x 32) * b (32 x kColumns); register 4 j + i of a thread is element i of `multiply` for columns
 // 8 j .. 8 j + 7 and the 16 rows of its warp. Both operands in shared memory.
@@ -107,7 +109,28 @@ FASTCODEC_BLOCK void multiply_shared(int32_t (&d)[kColumns / 2], uint64_t a, uin
   }
 #endif
 }
-// The same with `a` in registers, as in `multiply`.
+// The same with 64 of k, of which `a` has two of each four: their values lie as 32 of k above. `chosen` says where they stand, as in
+// `multiply_sparse` of each warp.
+template <int kColumns>
+FASTCODEC_BLOCK void multiply_sparse_shared(int32_t (&d)[kColumns / 2], uint64_t a, uint32_t chosen, uint64_t b, bool accumulate) {
+  static_assert(kColumns == 240 || kColumns == 256);
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  const int go_on = accumulate;
+  if constexpr (kColumns == 240) {
+    asm volatile(FASTCODEC_WGMMA_SPARSE(240, "%123", FASTCODEC_NAMES_100 FASTCODEC_NAMES_10(10) ", " FASTCODEC_NAMES_10(11),
+                                   "%120, %121, %122, 0")
+                 : FASTCODEC_REGISTERS_120
+                 : "l"(a), "l"(b), "r"(chosen), "r"(go_on));
+  } else {
+    asm volatile(FASTCODEC_WGMMA_SPARSE(256, "%131",
+                                   FASTCODEC_NAMES_100 FASTCODEC_NAMES_10(10) ", " FASTCODEC_NAMES_10(11) ", " FASTCODEC_NAMES_8(12),
+                                   "%128, %129, %130, 0")
+                 : FASTCODEC_REGISTERS_128
+                 : "l"(a), "l"(b), "r"(chosen), "r"(go_on));
+  }
+#endif
+}
+// The dense product with `a` in registers, as in `multiply`.
 template <int kColumns>
 FASTCODEC_BLOCK void multiply_registers(int32_t (&d)[kColumns / 2], const uint32_t (&a)[4], uint64_t b, bool accumulate) {
   static_assert(kColumns == 176 || kColumns == 192 || kColumns == 208);
@@ -132,10 +155,11 @@ FASTCODEC_BLOCK void multiply_registers(int32_t (&d)[kColumns / 2], const uint32
 
 #else
 
-// Row `row` of an operand in shared memory, 32 of k.
-inline void load_operand(uint64_t operand, int row, uint8_t (&to)[32]) {
+// Row `row` of an operand in shared memory, kDepth of k.
+template <int kDepth>
+void load_operand(uint64_t operand, int row, uint8_t (&to)[kDepth]) {
   const auto field = [&](int at) { return static_cast<uint32_t>(operand >> at & 0x3FFF) << 4; };
-  for (int h = 0; h < 2; ++h) {
+  for (int h = 0; h < kDepth / 16; ++h) {
     memcpy(to + 16 * h, emulate::shared_at(field(0) + h * field(16) + row / 8 * field(32) + row % 8 * 16, 16, 16), 16);
   }
 }
@@ -145,26 +169,26 @@ struct WarpgroupProduct {
   uint32_t a[4];
 };
 
-// Adds a product to the work that runs at the wait. `rows` gives the A operand.
-template <int kColumns, class Rows>
+// Adds a product to the work that runs at the wait. `rows` gives the A operand, kDepth of k.
+template <int kColumns, int kDepth = 32, class Rows>
 void multiply_when_waited(const void* const* given, Rows rows, uint64_t b, bool accumulate) {
   int32_t* d[128];
   for (int t = 0; t < 128; ++t) d[t] = static_cast<const WarpgroupProduct*>(given[t])->d;
   std::vector<int32_t*> registers(d, d + 128);
   emulate::multiply_later([=] {
-    int16_t weight[64][32], pixel[kColumns][32];
+    int16_t weight[64][kDepth], pixel[kColumns][kDepth];
     for (int r = 0; r < 64; ++r) rows(r, weight[r]);
     for (int r = 0; r < kColumns; ++r) {
-      uint8_t bytes[32];
+      uint8_t bytes[kDepth];
       load_operand(b, r, bytes);
-      for (int k = 0; k < 32; ++k) pixel[r][k] = bytes[k];
+      for (int k = 0; k < kDepth; ++k) pixel[r][k] = bytes[k];
     }
     for (int t = 0; t < 128; ++t) {
       for (int i = 0; i < kColumns / 2; ++i) {
         const int16_t* w = weight[t / 32 * 16 + t % 32 / 4 + i % 4 / 2 * 8];
         const int16_t* x = pixel[i / 4 * 8 + t % 4 * 2 + i % 2];
         int32_t sum = accumulate ? registers[t][i] : 0;
-        for (int k = 0; k < 32; ++k) sum += w[k] * x[k];
+        for (int k = 0; k < kDepth; ++k) sum += w[k] * x[k];
         registers[t][i] = sum;
       }
     }
@@ -188,6 +212,25 @@ void multiply_shared(int32_t (&d)[kColumns / 2], uint64_t a, uint64_t b, bool ac
       uint8_t bytes[32];
       load_operand(weights, row, bytes);
       for (int k = 0; k < 32; ++k) to[k] = static_cast<int8_t>(bytes[k]);
+    }, all.b, all.accumulate);
+  });
+}
+
+template <int kColumns>
+void multiply_sparse_shared(int32_t (&d)[kColumns / 2], uint64_t a, uint32_t chosen, uint64_t b, bool accumulate) {
+  const SharedProduct mine{{d, {chosen}}, a, b, accumulate};
+  emulate::meet_warpgroup("multiply_sparse_shared", &mine, [](const void* const* given) {
+    const auto& all = *static_cast<const SharedProduct*>(given[0]);
+    const uint64_t weights = all.a;
+    std::vector<uint32_t> words;
+    for (int t = 0; t < 128; ++t) words.push_back(static_cast<const SharedProduct*>(given[t])->own.a[0]);
+    multiply_when_waited<kColumns, 64>(given, [=](int row, int16_t (&to)[64]) {
+      uint8_t bytes[32];
+      load_operand(weights, row, bytes);
+      memset(to, 0, sizeof to);
+      for (int n = 0; n < 32; ++n) {
+        to[chosen_k(words[row / 16 * 32 + row % 8 * 4 + n / 16 * 2 + row % 16 / 8], n)] = static_cast<int8_t>(bytes[n]);
+      }
     }, all.b, all.accumulate);
   });
 }

@@ -47,6 +47,11 @@ constexpr ConvBlock kConvBlocks[3][3] = {
     {conv_block<2, Dtype::kU8>, conv_block<2, Dtype::kI8>, conv_block<2, Dtype::kI16>},
     {conv_block<4, Dtype::kU8>, conv_block<4, Dtype::kI8>, nullptr},
 };
+constexpr ConvBlock kSparseConvBlocks[3][2] = {
+    {conv_block<1, Dtype::kU8, true>, conv_block<1, Dtype::kI8, true>},
+    {conv_block<2, Dtype::kU8, true>, conv_block<2, Dtype::kI8, true>},
+    {conv_block<4, Dtype::kU8, true>, conv_block<4, Dtype::kI8, true>},
+};
 
 void* allocate(size_t n_bytes, void*) { return ::operator new(n_bytes, std::align_val_t{256}); }
 void release(void* data, void*) { ::operator delete(data, std::align_val_t{256}); }
@@ -62,8 +67,17 @@ void run_or_record(void (*run)(const Job&), const Job& job) {
 }
 
 void run_conv(const ConvJob& job) {
-  const ConvBlock block = kConvBlocks[job.n_tiles / 2][static_cast<int>(job.in.type)];
+  const int tiles = job.n_tiles / 2, type = static_cast<int>(job.in.type);
+  const ConvBlock block = job.halves == 4 ? kSparseConvBlocks[tiles][type] : kConvBlocks[tiles][type];
   emulate::launch(conv_grid_x(job), conv_grid_y(job), kConvThreads, conv_shared_bytes(job), order(), [&] { block(job); });
+}
+
+template <bool kSparse>
+void run_pair(const FusedJob& job) {
+  using Pair = Pair64<kSparse>;
+  emulate::launch(std::min(Pair::tiles(job), job.n_units), 1, kWgmmaThreads, Pair::kSharedBytes, order(), [&] {
+    Pair::adds(job) ? Pair::template block<true>(job) : Pair::template block<false>(job);
+  });
 }
 
 void run_fused(const FusedJob& job) {
@@ -75,10 +89,8 @@ void run_fused(const FusedJob& job) {
       emulate::launch(std::min(RowPairs32::tiles(job), job.n_units), 1, kWgmmaThreads, RowPairs32::kSharedBytes, order(),
                       [&] { RowPairs32::block(job); });
       break;
-    case FusedKernel::kPair64:
-      emulate::launch(std::min(Pair64::tiles(job), job.n_units), 1, kWgmmaThreads, Pair64::kSharedBytes, order(),
-                      [&] { Pair64::adds(job) ? Pair64::block<true>(job) : Pair64::block<false>(job); });
-      break;
+    case FusedKernel::kPair64: run_pair<false>(job); break;
+    case FusedKernel::kSparsePair64: run_pair<true>(job); break;
   }
 }
 

@@ -123,7 +123,8 @@ void launch_fused(const FusedJob& job, void* stream) {
   switch (job.kernel) {
     case FusedKernel::kChain32: return launch_chain(job, stream);
     case FusedKernel::kRowPairs32: return launch_row_pairs(job, stream);
-    case FusedKernel::kPair64: return launch_pair(job, stream);
+    case FusedKernel::kPair64:
+    case FusedKernel::kSparsePair64: return launch_pair(job, stream);
   }
 }
 

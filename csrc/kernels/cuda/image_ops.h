@@ -78,7 +78,8 @@ struct ConvJob {
   int n_tiles;          // of 16 output channels a block: 1, 2 or 4
   int chunk_planes;     // input planes of a stage of shared memory
   int n_stages;         // 1, 2 or 4: all but one are brought meanwhile
-  const void* weight;   // pack_conv, for i16 pack_wide
+  int halves;           // of 16 of k in a product: 2, with sparse weights 4
+  const void* weight;   // pack_conv, for i16 pack_wide; sparse: pack_sparse_conv
   const int32_t* bias;  // [output channels rounded up to 16 * n_tiles], zeros behind the last
   const int32_t* mult;  // the same
 };
@@ -88,25 +89,25 @@ constexpr int kConvTile = 16, kConvThreads = 256;
 enum class Add : uint8_t { kNone, kInput, kInputBefore };  // the layer's input; the input of the layer before
 
 struct FusedLayer {
-  const void* weight;   // pack_conv or pack_row_pairs
+  const void* weight;   // kChain32: pack_conv; the others: as they are called
   const int32_t* bias;  // [channels of the kernel], zeros behind the last
   const int32_t* mult;
   Add add;
 };
 constexpr int kMaxFused = 6;
 
-enum class FusedKernel : uint8_t { kChain32, kRowPairs32, kPair64 };
-constexpr int kFusedKernels = 3;
+enum class FusedKernel : uint8_t { kChain32, kRowPairs32, kPair64, kSparsePair64 };
+constexpr int kFusedKernels = 4;
 
 // Several 3x3 convolutions of stride 1 one after the other, in planes. A block keeps a tile of the input in shared memory
 // with a halo of one pixel a layer and works on it there: all values but the last are u8.
 struct FusedJob {
   FusedKernel kernel;
   ImageView in;
-  ImageView out;  // kChain32: any type; kRowPairs32: u8 or i16; kPair64: u8
-  int n_layers;   // kPair64: 2
+  ImageView out;  // kChain32: any type; kRowPairs32: u8 or i16; pairs: u8
+  int n_layers;   // pairs: 2
   int side;       // kChain32: of the tile with its halo
-  int n_units;    // kRowPairs32 and kPair64: at most so many blocks, which persist
+  int n_units;    // kRowPairs32 and pairs: at most so many blocks, which persist
   FusedLayer layers[kMaxFused];
 };
 

@@ -50,11 +50,13 @@ FASTCODEC_BLOCK void store_pixels(uint8_t* memory, uint32_t stage, uint8_t* to, 
 
 // ---- two layers of up to 64 channels ------------------------------------------------------------------------------
 // Blocks persist: the weights of both layers stay in shared memory, and the next tile is fetched during the second layer. The
-// warpgroups take turns at the tensor cores: see row_pairs_bodies.h.
+// warpgroups take turns at the tensor cores: see row_pairs_bodies.h. kSparse: of both layers two of each four weights are zero.
+template <bool kSparse>
 struct Pair64 {
-  static constexpr int kStrips = 4;
+  static constexpr int kStrips = 4, kSteps = kSparse ? 9 : 18;  // products of a strip
   static constexpr int kMid = 8 * kStrips, kIn = kMid + 2, kOut = kMid - 2;  // sides of the tile of the value between, the input, the output
-  static constexpr int kWeightBytes = 9 * 64 * 64, kInPlane = kIn * kIn * 16, kMidPlane = kMid * kMid * 16;
+  static constexpr int kPlacesAt = 9 * 64 * 32, kWeightBytes = kSparse ? kPlacesAt + 9 * 128 * 4 : 9 * 64 * 64;
+  static constexpr int kInPlane = kIn * kIn * 16, kMidPlane = kMid * kMid * 16;
   static constexpr int kInAt = 2 * kWeightBytes, kMidAt = kInAt + 4 * kInPlane;
   static constexpr int kStageAt = kMidAt + 4 * kMidPlane + 32;  // unused columns of the second layer read 2 pixels too far
   static constexpr int kSharedBytes = kStageAt + kStageBytes;
@@ -79,17 +81,25 @@ struct Pair64 {
   static FASTCODEC_BLOCK void layer(const FusedLayer& layer, uint32_t weights, uint32_t source, const Added& added, Put put, After after) {
     const int lane = dev::lane(), c = (dev::warp() & 3) * 16 + (lane >> 2) * 2;
     const Requantiser by = requantiser(layer, c);
+    uint32_t places[kSteps];  // of this thread, where two of each four weights stand
+    if constexpr (kSparse) {
+      const uint8_t* all = dev::shared() + (weights - dev::shared_address(dev::shared())) + kPlacesAt;
+      FASTCODEC_UNROLL
+      for (int k = 0; k < kSteps; ++k) places[k] = reinterpret_cast<const uint32_t*>(all)[k * 128 + (dev::thread() & 127)];
+    }
     FASTCODEC_NO_UNROLL
     for (int strip = dev::thread() >> 7; strip < kStrips; strip += 2) {
       if (strip > 0) dev::sync_named(2, kWgmmaThreads);
       int32_t acc[kRows * 4];
       dev::begin_products();
       FASTCODEC_UNROLL
-      for (int k = 0; k < 18; ++k) {
-        const int tap = k / 2, shift = (tap / 3 * kPitch + tap % 3 + strip * 8) * 16;
-        dev::multiply_shared<kRows * 8>(acc, dev::operand(weights + k * 2048, 1024, 128),
-                                        dev::operand(source + k % 2 * 2 * kPlane + shift, kPlane, kPitch * 16), k > 0);
-        if (k >= 16) dev::commit_products();
+      for (int k = 0; k < kSteps; ++k) {
+        const int tap = kSparse ? k : k / 2, shift = (tap / 3 * kPitch + tap % 3 + strip * 8) * 16;
+        const uint32_t pixels = source + (kSparse ? 0 : k % 2 * 2 * kPlane) + shift;
+        const uint64_t a = dev::operand(weights + k * 2048, 1024, 128), b = dev::operand(pixels, kPlane, kPitch * 16);
+        if constexpr (kSparse) dev::multiply_sparse_shared<kRows * 8>(acc, a, places[k], b, k > 0);
+        else dev::multiply_shared<kRows * 8>(acc, a, b, k > 0);
+        if (k + 2 >= kSteps) dev::commit_products();
       }
       if (strip + 1 == kStrips) dev::wait_products<0>();
       else dev::wait_products<1>();

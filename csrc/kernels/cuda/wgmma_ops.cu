@@ -15,10 +15,10 @@ __global__ void __launch_bounds__(kWgmmaThreads, 1) row_pairs_kernel(const __gri
   RowPairs32::block(job);
 #endif
 }
-template <bool kAdds>
+template <bool kSparse, bool kAdds>
 __global__ void __launch_bounds__(kWgmmaThreads, 1) pair_kernel(const __grid_constant__ FusedJob job) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  Pair64::block<kAdds>(job);
+  Pair64<kSparse>::template block<kAdds>(job);
 #endif
 }
 
@@ -29,9 +29,15 @@ void launch_row_pairs(const FusedJob& job, void* stream) {
                       RowPairs32::kSharedBytes, job, stream);
 }
 
+template <bool kSparse>
+void launch_pair_of(const FusedJob& job, void* stream) {
+  using Pair = Pair64<kSparse>;
+  launch_block_kernel("pair_kernel", Pair::adds(job) ? pair_kernel<kSparse, true> : pair_kernel<kSparse, false>,
+                      std::min(Pair::tiles(job), job.n_units), kWgmmaThreads, Pair::kSharedBytes, job, stream);
+}
 void launch_pair(const FusedJob& job, void* stream) {
-  launch_block_kernel("pair_kernel", Pair64::adds(job) ? pair_kernel<true> : pair_kernel<false>,
-                      std::min(Pair64::tiles(job), job.n_units), kWgmmaThreads, Pair64::kSharedBytes, job, stream);
+  if (job.kernel == FusedKernel::kSparsePair64) launch_pair_of<true>(job, stream);
+  else launch_pair_of<false>(job, stream);
 }
 
 }  // namespace fastcodec::cuda

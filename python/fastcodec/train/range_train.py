@@ -466,7 +466,7 @@ def main(
 
 def _spawned(rank: int, count: int, args: Any) -> None:
     _work(rank, count, *args)
-    # gloo's threads live on, and one that lets go of its last tensor while the interpreter ends would abort the process.
+    # gloo's threads live on, and one that lets go of its last tensor while the interpreter ends would abort all.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
