@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import subprocess
 from pathlib import Path
 
 import cases
@@ -18,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 Region = tuple[int, int, int, int]
-GOLDEN_MODELS = Path(__file__).parent / "golden" / "models"
+ROOT = Path(__file__).parent.parent
+GOLDEN_MODELS = ROOT / "tests" / "golden" / "models"
 
 EMULATED = range(15)  # order of threads (5) + 5 * kind of GPU: like sm_80, sm_89, sm_90a
 SM_90A = range(10, 15)
@@ -49,6 +52,16 @@ def emulate(
 
 def steps(program: Program, index: int, sparse: bool = False) -> list[str]:
     return _core.DeviceProgram(program.native, "emulator", index, sparse=sparse).steps
+
+
+@pytest.mark.skipif(not shutil.which("c++"), reason="no C++ compiler")
+def test_the_emulator_notices_faults(tmp_path: Path) -> None:
+    """Those planted in tests/native/check_emulator.cpp."""
+    program = tmp_path / "check_emulator"
+    sources = ["tests/native/check_emulator.cpp", "csrc/kernels/cuda/emulate.cpp"]
+    subprocess.run(["c++", "-std=c++17", "-O1", "-Icsrc", *sources, "-o", str(program)], cwd=ROOT, check=True)
+    done = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @settings(max_examples=150, deadline=None)

@@ -71,6 +71,7 @@ bool product_is_there(bool with_wait) {
     const uint32_t ones[4] = {0x01010101, 0x01010101, 0x01010101, 0x01010101};
     int32_t acc[104] = {};
     dev::multiply_registers<208>(acc, ones, dev::operand(0, 208 * 16, 128), false);
+    dev::commit_products();
     if (with_wait) dev::finish_products(acc);
     for (const int32_t v : acc) there = there && v == 32;
     dev::finish_products(acc);
@@ -105,6 +106,15 @@ int main() {
     dev::copy_16(0, from);
   });
   expect(unfinished.find("copies under way") != std::string::npos, "a block that ends before its copies");
+  const auto sparse = [](uint32_t chosen) {
+    return [=] {
+      int32_t d[4] = {};
+      const uint32_t a[4] = {}, b[4] = {};
+      dev::multiply_sparse<false>(d, a, chosen, b);
+    };
+  };
+  expect(fault_of(32, 16, sparse(0x44444444)).empty(), "the first two of each four");
+  expect(fault_of(32, 16, sparse(0x11111111)).find("not in order") != std::string::npos, "the second before the first");
   std::printf("%d failed\n", n_failed);
   return n_failed != 0;
 }

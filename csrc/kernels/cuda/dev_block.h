@@ -10,7 +10,6 @@
 #if !defined(__CUDACC__)
 #include <string.h>
 
-#include <stdexcept>
 #include <vector>
 
 #include "kernels/cuda/emulate.h"
@@ -157,7 +156,7 @@ struct SparseProduct {
 // Where value `n` of a row of a sparse A operand stands in k. `chosen` has two bits for each of 16 values of the row, in order.
 inline int chosen_k(uint32_t chosen, int n) {
   const auto place = [&](int i) { return static_cast<int>(chosen >> i % 16 * 2 & 3); };
-  if (place(n / 2 * 2) >= place(n / 2 * 2 + 1)) throw std::logic_error("multiply_sparse: the two of four are not in order");
+  if (place(n / 2 * 2) >= place(n / 2 * 2 + 1)) emulate::fail("multiply_sparse: the two of four are not in order");
   return n / 2 * 4 + place(n);
 }
 #endif

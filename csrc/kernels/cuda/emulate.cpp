@@ -261,6 +261,11 @@ int block_y() { return running->y; }
 int grid_x() { return running->grid_x; }
 uint8_t* shared() { return running->shared; }
 
+void fail(const char* what) {
+  set_fault(what);
+  stop();
+}
+
 uint8_t* shared_at(uint32_t address, size_t n, uint32_t alignment) {
   if (address % alignment != 0 || address + n > running->n_shared_bytes) {
     set_fault("shared memory of " + std::to_string(running->n_shared_bytes) + " bytes: access of " + std::to_string(n) +

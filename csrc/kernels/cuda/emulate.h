@@ -34,6 +34,9 @@ uint8_t* shared();
 // The n bytes of shared memory at an address; reports one that is not all inside, or not a multiple of `alignment`.
 uint8_t* shared_at(uint32_t address, size_t n, uint32_t alignment);
 
+// Reports that the body breaks a rule.
+[[noreturn]] void fail(const char* what);
+
 // Waits until all threads of the group have come. Each leaves a pointer; the one that comes last passes them all to `act`.
 using Act = void (*)(const void* const* given);
 void meet_warp(const char* where, const void* mine, Act act);
