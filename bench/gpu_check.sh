@@ -78,11 +78,13 @@ done
 ncu=$(command -v ncu || ls /usr/local/cuda/bin/ncu /opt/nvidia/nsight-compute/*/ncu 2>/dev/null | tail -n 1)
 if [[ -z $gpu ]]; then skip ncu "no GPU"
 elif [[ -z $ncu ]]; then skip ncu "no ncu"
-# How busy the tensor cores and the memory are, conflicts of banks, what warps wait for.
-elif timeout 90 "$ncu" --clock-control none --kernel-name regex:'image_kernel|row_pairs_kernel|conv_kernel' --print-details all \
+# How busy the tensor cores and the memory are, conflicts of banks, what warps wait for; and that for each instruction.
+elif timeout 90 "$ncu" --clock-control none --kernel-name regex:'image_kernel|row_pairs_kernel|conv_kernel' -f -o "$work/ncu" \
     --section SpeedOfLight --section ComputeWorkloadAnalysis --section MemoryWorkloadAnalysis_Tables --section WarpStateStats \
-    "$python" bench/bench_gpu.py --once F >"$out/ncu.log" 2>&1; then
-  printf 'ncu\tpassed\t0\tsee ncu.log\n' >>"$steps"
+    --section SourceCounters "$python" bench/bench_gpu.py --once F >"$out/ncu.log" 2>&1 &&
+    "$ncu" --import "$work/ncu.ncu-rep" --print-details all >"$out/ncu.log" 2>&1; then
+  "$ncu" --import "$work/ncu.ncu-rep" --page source --csv >"$out/ncu_instructions.csv" 2>&1
+  printf 'ncu\tpassed\t0\tsee ncu.log and ncu_instructions.csv\n' >>"$steps"
 else skip ncu "$(tail -n 1 "$out/ncu.log")"
 fi
 timeout 120 "$python" bench/bench_gpu.py --steps "$steps" --json "$out/gpu_check.json" || failed=1
