@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import doctest
 import importlib.util
 import io
@@ -220,7 +221,21 @@ def test_plot(measured: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     with Image.open(tmp_path / "rd.png") as drawn:
         assert drawn.width > drawn.height
         assert len(np.unique(np.asarray(drawn.convert("RGB")).reshape(-1, 3), axis=0)) > 50
+        size = drawn.size
     assert os.listdir(tmp_path) == ["rd.png"]
+    # A codec that is only contained gets no panel beside those with networks; several codecs in one panel are told apart.
+    more = copy.deepcopy(measured[1])
+    more["codecs"]["jxl"] = copy.deepcopy(more["codecs"]["webp"])
+    for curve in more["codecs"]["jxl"]["curves"].values():
+        for row in curve:
+            row["networks_on"] = 0.0
+    report_page.draw(more, tmp_path / "rd.png")
+    with Image.open(tmp_path / "rd.png") as drawn:
+        assert drawn.size == size
+    labels = ["jpeg 4:2:0", "jpeg 4:4:4", "jpeg 4:2:0 sequential", "webp", "avif 4:2:0", "avif 4:4:4"]
+    styles = report_page._styles(labels)
+    assert len(set(styles.values())) == len(labels)
+    assert styles["jpeg 4:2:0"][0] == styles["jpeg 4:4:4"][0] != styles["webp"][0]
 
 
 def test_bench_arguments(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,12 +79,33 @@ def _cell(value: float | None, spec: str, unit: str = "") -> str:
     return "-" if value is None else format(value, spec) + unit
 
 
+def _has_networks(curve: list[Json]) -> bool:
+    return any(row.get("networks_on") for row in curve)
+
+
+def _styles(labels: list[str]) -> dict[str, tuple[str, str]]:
+    """Colour and line of each curve: a colour each, or where several codecs are beside one another a colour a codec."""
+    codecs = list(dict.fromkeys(label.split()[0] for label in labels))
+    if len(codecs) == 1:
+        return {label: (f"C{number}", "--") for number, label in enumerate(labels, 1)}
+    variants: dict[str, list[str]] = {codec: [] for codec in codecs}
+    for label in labels:
+        variants[label.split()[0]].append(label)
+    lines = ("--", ":", "-.", (0, (1, 4)))
+    return {
+        label: (f"C{number}", lines[turn % len(lines)])  # type: ignore[misc]
+        for number, codec in enumerate(codecs, 1)
+        for turn, label in enumerate(variants[codec])
+    }
+
+
 def draw(report: Json, path: Path) -> None:
     """Plots PSNR over RGB against bpp, one panel a codec, as PNG (needs matplotlib)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    parts = report["codecs"]
+    restored = {k: v for k, v in report["codecs"].items() if any(map(_has_networks, v["curves"].values()))}
+    parts = restored or report["codecs"]  # the container alone says nothing beside networks
     columns = min(len(parts), 3)
     rows = -(-len(parts) // columns)
     figure = Figure(figsize=(6.4 * columns, 4.8 * rows), dpi=100, layout="constrained")
@@ -93,16 +114,18 @@ def draw(report: Json, path: Path) -> None:
     for axes in panels[len(parts) :]:
         axes.remove()
     for axes, (codec, part) in zip(panels, parts.items(), strict=False):
-        for number, (label, curve) in enumerate(part["curves"].items(), 1):
+        styles = _styles([label for label in part["curves"] if not label.startswith("fastcodec")])
+        for label, curve in part["curves"].items():
             wrapped = label.startswith("fastcodec")
+            color, linestyle = ("#0b6bcb", "-") if wrapped else styles[label]
             axes.plot(
                 [row["bpp"] for row in curve],
                 [row["psnr_rgb"] for row in curve],
                 marker="o",
                 markersize=4,
                 linewidth=2.2 if wrapped else 1.4,
-                linestyle="-" if wrapped else "--",
-                color="#0b6bcb" if wrapped else f"C{number}",
+                linestyle=linestyle,
+                color=color,
                 zorder=3 if wrapped else 2,
                 label=label,
             )
@@ -116,6 +139,6 @@ def draw(report: Json, path: Path) -> None:
         if inside:
             axes.set_ylim(min(inside) - 0.5, max(inside) + 0.5)
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(fontsize="small" if len(part["curves"]) > 6 else "medium", loc="lower right")
     with machine.atomic(path) as file:
         figure.savefig(file, format="png")
