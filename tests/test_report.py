@@ -223,7 +223,7 @@ def test_plot(measured: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
         assert len(np.unique(np.asarray(drawn.convert("RGB")).reshape(-1, 3), axis=0)) > 50
         size = drawn.size
     assert os.listdir(tmp_path) == ["rd.png"]
-    # A codec that is only contained gets no panel beside those with networks; several codecs in one panel are told apart.
+    # A codec that is only contained gets no panel beside those with networks; many codecs in a panel are told apart.
     more = copy.deepcopy(measured[1])
     more["codecs"]["jxl"] = copy.deepcopy(more["codecs"]["webp"])
     for curve in more["codecs"]["jxl"]["curves"].values():
