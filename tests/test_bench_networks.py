@@ -114,3 +114,16 @@ def test_wrong_usage(arguments: list[str], why: str, capsys: pytest.CaptureFixtu
         cli.main(["bench", "networks", *arguments])
     assert stopped.value.code == 2
     assert why in capsys.readouterr().err
+
+
+def test_onnx_files_of_values_with_any_names(tmp_path: Path) -> None:
+    """Names like those that the file gives to its constants, as the networks of shipped models have them."""
+    pytest.importorskip("onnx", reason="needs onnx: pip install '.[bench]'")
+    weight, bias = np.ones((5, 12, 3, 3), np.float32), np.zeros(5, np.float32)
+    layers = [
+        bench_peers.Layer("unshuffle", ("image",), "t0"),
+        bench_peers.Layer("conv", ("t0",), "w1", weight, bias),
+        bench_peers.Layer("conv", ("w1",), "s0", np.ones((5, 5, 1, 1), np.float32), bias, relu=True),
+    ]
+    bench_peers.write_onnx(layers, "s0", (1, 3, 8, 6), tmp_path / "net.onnx")  # it checks the graph
+    assert (tmp_path / "net.onnx").stat().st_size > weight.nbytes

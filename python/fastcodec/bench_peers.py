@@ -144,6 +144,7 @@ def write_onnx(layers: list[Layer], result: str, image_shape: tuple[int, ...], p
     sizes = {"image": image_shape[2:]}
 
     def constant(name: str, data: Array) -> str:
+        name = f"constant/{name}"  # a network may call its values w0
         constants.append(numpy_helper.from_array(np.ascontiguousarray(data), name))
         return name
 
