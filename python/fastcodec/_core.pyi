@@ -71,9 +71,9 @@ class DeviceProgram:
     """
     A program with its tables on a device: 'cuda', or 'emulator' for tests.
     """
-    def __init__(self, program: Program, device: str = 'cuda', index: int = 0) -> None:
+    def __init__(self, program: Program, device: str = 'cuda', index: int = 0, sparse: bool = False) -> None:
         """
-        Raises BackendError where there is no such device.
+        Raises BackendError where there is no such device. sparse: products that skip zeros where two of each four neighbouring weights are zero (2:4); the results are the same. Nothing chooses them by itself before a GPU was seen to be faster.
         """
     def run(self, image: int, size: tuple[int, int], out: int, level: int, out_size: tuple[int, int], origin: tuple[int, int], region_size: tuple[int, int], stream: int = 0, max_memory: int = 0, workspace: int = 0) -> None:
         """
