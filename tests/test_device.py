@@ -318,16 +318,22 @@ def test_paper_network(index: int) -> None:
         np.testing.assert_array_equal(got, program.run(picture, 0, (height, width)))
 
 
-@pytest.mark.parametrize("index", SM_90A)
-@pytest.mark.parametrize("width", [64, 49])
-def test_pairs_that_add(width: int, index: int) -> None:
-    """Each layer of a pair adds nothing, its input, or the second that of the first; over tile and image borders."""
+def pairs_that_add(width: int) -> tuple[cases.ProgramBuilder, str]:
+    """Four pairs of layers, with all that they may add."""
     b = cases.ProgramBuilder(3, seed=width)
     x = b.conv("image", width, dtype="i8")
     for adds in ("in", "before", "", "own"):
         y = b.conv(x, width, kernel=1)
         mid = b.conv(y, width, add=y if adds in ("in", "own") else None)
         x = b.conv(mid, width, add={"before": y, "own": mid}.get(adds))
+    return b, x
+
+
+@pytest.mark.parametrize("index", SM_90A)
+@pytest.mark.parametrize("width", [64, 49])
+def test_pairs_that_add(width: int, index: int) -> None:
+    """Each layer of a pair adds nothing, its input, or the second that of the first; over tile and image borders."""
+    b, x = pairs_that_add(width)
     program = Program(b.program(x), b.tensors)
     assert steps(program, index).count("pair64 x 2") == 4
     for height, width in [(1, 2), (33, 65)]:
@@ -370,12 +376,7 @@ def test_sparse_convolutions(kernel: int, stride: int, extreme: bool) -> None:
 def test_sparse_pairs(index: int) -> None:
     """Two layers with 2:4 weights in a kernel, with all that they may add; a pair with one dense layer stays dense."""
     for width in (64, 49):
-        b = cases.ProgramBuilder(3, seed=width)
-        x = b.conv("image", width, dtype="i8")
-        for adds in ("in", "before", "", "own"):
-            y = b.conv(x, width, kernel=1)
-            mid = b.conv(y, width, add=y if adds in ("in", "own") else None)
-            x = b.conv(mid, width, add={"before": y, "own": mid}.get(adds))
+        b, x = pairs_that_add(width)
         spec, tensors = b.program(x), cases.two_of_four(b.tensors, width)
         program = Program(spec, tensors)
         assert steps(program, index, sparse=True).count("sparse_pair64 x 2") == 4
