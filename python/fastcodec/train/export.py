@@ -20,6 +20,7 @@ from torch import Tensor
 from .. import packed_model
 from . import networks
 from .layers import PIXEL_STEP, RESIDUAL_STEP, Conv
+from .vanish import remove_dead_channels
 
 COLOURS = ("rgb", "grey")
 Step = Tensor | float
@@ -213,8 +214,9 @@ def export(config: dict[str, Any], nets: dict[str, nn.Module], path: Path) -> No
 def write(
     p: Packer, path: Path, *, name: str, codec: str, variant: str, card: dict[str, Any], codec_options: dict[str, Any]
 ) -> None:
-    """Write the packed model file."""
+    """Write the packed model file, without the channels that do nothing."""
     meta = {"format": 1, "name": name, "codec": codec, "variant": variant, "card": card, "programs": p.programs}
     if codec_options:
         meta["codec_options"] = codec_options
-    packed_model.save(path, meta, {k: t.contiguous().cpu().numpy() for k, t in p.tensors.items()})
+    tensors = {k: t.contiguous().cpu().numpy() for k, t in p.tensors.items()}
+    packed_model.save(path, meta, remove_dead_channels(p.programs, tensors))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .. import packed_model
 from . import range_model as rm
+from .vanish import remove_dead_channels
 
 
 class Packer:
@@ -191,5 +192,5 @@ def export(
         "programs": p.programs,
         "card": card or {},
     }
-    packed_model.save(path, meta, {k: t.numpy() for k, t in p.tensors.items()})
+    packed_model.save(path, meta, remove_dead_channels(p.programs, {k: t.numpy() for k, t in p.tensors.items()}))
     packed_model.load(path)
