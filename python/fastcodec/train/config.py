@@ -15,6 +15,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+PRUNE_KINDS = ("channels", "2:4", "weights")
 _Kinds = dict[str, "dict[str, type | tuple[type, ...]]"]
 
 _KEYS: _Kinds = {
@@ -54,6 +55,19 @@ def _check_stage(kinds: _Kinds, stage: Any) -> None:
     _check_section({"stage": {"steps": int} if "steps" in stage else {"minutes": (int, float)}}, "stage", stage)
 
 
+def _check_prune(section: Any) -> None:
+    """Raises ValueError for a [prune] that is not as prune.py describes."""
+    kind = section.get("kind") if isinstance(section, dict) else None
+    if kind not in PRUNE_KINDS:
+        raise ValueError(f"training config: prune.kind must be one of {', '.join(PRUNE_KINDS)}, got {kind!r}")
+    wanted = ["kind"] if kind == "2:4" else ["kind", "share"]
+    if sorted(section) != wanted:
+        raise ValueError(f"training config: prune needs {' and '.join(wanted)} for {kind}, got {sorted(section)}")
+    share = section.get("share", 0.5)
+    if type(share) not in (int, float) or not 0 < share < 1:
+        raise ValueError(f"training config: prune.share must be above 0 and below 1, got {share!r}")
+
+
 def check_config(config: dict[str, Any]) -> None:
     """Raises ValueError that names the first key that is missing or of a wrong kind."""
     _check_section(_KEYS, "", config)
@@ -67,6 +81,8 @@ def check_config(config: dict[str, Any]) -> None:
         _check_section(_KEYS, "distil", config["distil"])
         if not 0 <= config["distil"]["output"] <= 1 or config["distil"]["features"] < 0:
             raise ValueError("training config: distil.output must be 0 to 1 and distil.features at least 0")
+    if "prune" in config:
+        _check_prune(config["prune"])
     for stage in config["stage"]:
         _check_stage(_KEYS, stage)
         if stage.get("loss", "log") not in ("log", "squares"):
@@ -91,6 +107,8 @@ def check_range_config(config: dict[str, Any]) -> None:
     _check_section(_RANGE_KEYS, "data", config["data"])
     for stage in config["stage"]:
         _check_stage(_RANGE_KEYS, stage)
+    if "prune" in config:
+        raise ValueError("training config: [prune] is for ComCNN and RecCNN, not for codec range")
     distortion = config.get("distortion", "mse")
     if distortion not in ("mse", "ms-ssim"):
         raise ValueError(f"training config: distortion must be mse or ms-ssim, got {distortion!r}")

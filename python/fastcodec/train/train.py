@@ -11,7 +11,7 @@ Alternating "com" and "rec" stages is the paper's scheme. ``quantised = true`` s
 network (quantisation-aware training). For ablations, keys of a stage: ``rate`` weighs the rate term of
 "com" and "joint" (1; the paper has none: 0), ``loss = "squares"`` is the paper's plain squared error
 (default: "log"). ``muon = true`` trains convolutions with Muon (optimiser.py), ``compile = true`` compiles RecCNN for
-"rec" on a GPU. A section [distil] gives RecCNN a teacher: see distil.py.
+"rec" on a GPU. A section [distil] gives RecCNN a teacher (distil.py), a section [prune] takes weights away (prune.py).
 
 A stage lasts ``steps``, or ``minutes`` of its own wall-clock time after its first step, which may compile; its learning
 rate follows either.
@@ -47,6 +47,7 @@ from .export import export
 from .layers import Conv
 from .losses import codec_stand_in, reconstruction_loss, squared_loss
 from .optimiser import Optimiser
+from .prune import Pruning
 from .resample import bicubic_down2
 from .weights import load_weights, save_weights
 
@@ -288,14 +289,19 @@ def train_com_step(run: Run, stage: dict[str, Any], samples: Samples, curve: dic
     return mean
 
 
+def trained_by(stage: dict[str, Any]) -> list[str]:
+    """The names of the networks that learn in a stage."""
+    kinds = ("com", "rec") if stage["train"] == "joint" else (stage["train"],)
+    return [f"{kind}{stage['scale']}" for kind in kinds]
+
+
 def run_stage(run: Run, stage: dict[str, Any], deadline: float, log: Any) -> bool:
     """Train one stage to its end (True) or to the deadline (False); then the networks have the averaged weights."""
-    which, scale = stage["train"], stage["scale"]
-    names = {"rec": [f"rec{scale}"], "com": [f"com{scale}"], "joint": [f"com{scale}", f"rec{scale}"]}[which]
+    names = trained_by(stage)
     for name, net in run.nets.items():
         net.requires_grad_(name in names)
     params = [p for n in names for p in run.nets[n].parameters()]
-    if run.teacher is not None and which == "rec":
+    if run.teacher is not None and stage["train"] == "rec":
         params += run.teacher.parameters()
     with closing(open_samples(run, stage)) as samples:
         if stage.get("quantised") and run.step == 0:
@@ -303,16 +309,25 @@ def run_stage(run: Run, stage: dict[str, Any], deadline: float, log: Any) -> boo
                 x, y, q = samples.make(-1)
                 calibrate(run.nets[name], [(y if name.startswith("com") else x, run.level(q))])
         average = [p.detach().clone() for p in params]
-        train_steps(run, stage, samples, params, average, deadline, log)
+        pruning = pruning_of(run, names)
+        train_steps(run, stage, samples, params, average, pruning, deadline, log)
     with torch.no_grad():
         for p, a in zip(params, average, strict=True):
             p.copy_(a)
     return share_done(run, stage) >= 1
 
 
+def pruning_of(run: Run, names: list[str]) -> Pruning | None:
+    """What [prune] does to the networks that a stage trains."""
+    if "prune" not in run.config:
+        return None
+    before = {name for stage in run.stages[: run.stage] for name in trained_by(stage)}
+    return Pruning(run.config["prune"], [run.nets[name] for name in names], grown=before.issuperset(names))
+
+
 def train_steps(
     run: Run, stage: dict[str, Any], samples: Samples, params: list[nn.Parameter], average: list[Tensor],
-    deadline: float, log: Any,
+    pruning: Pruning | None, deadline: float, log: Any,
 ) -> None:  # fmt: skip
     """The steps of a stage until its end or the deadline; `average` follows `params`.
 
@@ -340,6 +355,9 @@ def train_steps(
         for p in params:
             p.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
+        if pruning is not None:
+            pruning.move_to(progress)
+            pruning.hold_gradients()
         torch.nn.utils.clip_grad_norm_(params, 1.0)
         optimiser.step()
         now = time.monotonic()
@@ -348,6 +366,8 @@ def train_steps(
         decay = min(0.999, run.step / (run.step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(average, [p.detach() for p in params], 1 - decay)
+            if pruning is not None:
+                pruning.hold(params, average)
             smooth = loss.detach() if smooth is None else smooth.lerp(loss.detach(), 0.02)
         if run.step % 100 == 0:
             lr, mean = learning_rate(stage, progress), round(finite(run, smooth), 5)
