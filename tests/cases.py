@@ -95,10 +95,11 @@ class ProgramBuilder:
         dtype: str = "u8",
         add: str | None = None,
         depthwise: bool = False,
+        groups: int = 1,
         extreme: bool = False,
     ) -> str:
         """A convolution whose results fill most of the range of `dtype`; `extreme`: all weights +-127 or -128."""
-        rng, c_in = self.rng, self.channels[x]
+        rng, c_in = self.rng, self.channels[x] // groups
         shape = (out_channels, 3, 3) if depthwise else (out_channels, kernel, kernel, c_in)
         weight = np.clip(np.rint(rng.normal(0, 40, shape)), -128, 127)
         if extreme:
@@ -121,6 +122,8 @@ class ProgramBuilder:
         }  # fmt: skip
         if add is not None:
             op["add"] = add
+        if groups > 1:
+            op["groups"] = groups
         return self._add(op, out_channels, dtype)
 
     def scale(self, x: str, dtype: str = "i8") -> str:
@@ -134,6 +137,14 @@ class ProgramBuilder:
               "mult": self._tensor("m", np.clip(ratio * 2.0**16, 1, 2**31 - 1).astype(np.int32)),
               "bias": self._tensor("b", np.clip(bias, -(2**31), 2**31 - 1).astype(np.int32))}  # fmt: skip
         return self._add(op, channels, dtype)
+
+    def lookup(self, x: str, dtype: str = "u8", *, shared: bool = True) -> str:
+        """An activation by table, one for all channels or one for each."""
+        low, high = (0, 256) if dtype == "u8" else (-128, 128)
+        table = self.rng.integers(low, high, (1 if shared else self.channels[x], 256))
+        op = {"op": "lookup", "in": [x], "type": dtype,
+              "table": self._tensor("t", table.astype(np.uint8 if dtype == "u8" else np.int8))}  # fmt: skip
+        return self._add(op, self.channels[x], dtype)
 
     def depthwise(self, x: str, **options: Any) -> str:
         return self.conv(x, self.channels[x], depthwise=True, **options)
@@ -310,10 +321,12 @@ def random_program(seed: int, max_width: int = 40, typed: bool = False) -> tuple
         downs, ups = scale
         kind = rng.choice(
             ["conv", "conv", "conv", "conv", "depthwise", "unshuffle", "phase", "shuffle", "up2", "down2"]
-            + ["scale", "scale"] * typed
+            + ["scale", "scale", "lookup", "lookup"] * typed
         )
         if kind in ("phase", "up2", "down2") and b.dtypes[x] != "u8":
             kind = "conv"
+        if kind == "lookup" and b.dtypes[x] == "i16":
+            kind = "scale"
         if kind == "unshuffle" and b.dtypes[x] != "u8" and not typed:
             kind = "conv"
         if kind == "shuffle" and (b.channels[x] % 4 or ups >= max_ups):
@@ -334,9 +347,12 @@ def random_program(seed: int, max_width: int = 40, typed: bool = False) -> tuple
                 downs, ups = (downs, ups - 1) if ups else (downs + 1, 0)
             out = b.channels[x] if kind == "depthwise" else width()
             adds = [v for v in same_scale.get((downs, ups), []) if b.channels[v] == out]
+            both = math.gcd(b.channels[x], out)
+            split = typed and kind == "conv" and rng.random() < 0.25
             x = b.conv(
                 x,
                 out,
+                groups=int(rng.choice([g for g in range(1, both + 1) if both % g == 0])) if split else 1,
                 kernel=kernel,
                 stride=stride,
                 dtype=str(rng.choice(["u8", "u8", "i8", "i16"])),
@@ -352,6 +368,8 @@ def random_program(seed: int, max_width: int = 40, typed: bool = False) -> tuple
             x = b.shuffle(x) if kind == "shuffle" else b.up2(x, str(rng.choice(["u8", "i16"])))
         elif kind == "scale":
             x = b.scale(x, str(rng.choice(["u8", "i8", "i16"])))
+        elif kind == "lookup":
+            x = b.lookup(x, str(rng.choice(["u8", "i8"])), shared=bool(rng.random() < 0.5))
         else:
             x = b.phase(x, planes=int(rng.integers(1, 4)), period=int(rng.integers(1, 20)))
         scale = (downs, ups)

@@ -47,12 +47,13 @@ def requantize(
 
 
 def conv(x: Array, op: dict[str, Any], tensors: dict[str, Array], level: int, values: dict[str, Array]) -> Array:
-    weight = tensors[op["weight"]].astype(np.int64)  # [O, k, k, I]
-    kernel = weight.shape[1]
+    weight = tensors[op["weight"]].astype(np.int64)  # [O, k, k, I / groups]
+    kernel, groups = weight.shape[1], op.get("groups", 1)
     acc: Any = 0
     for ky, row in enumerate(taps(x, kernel, op.get("stride", 1))):
         for kx, tap in enumerate(row):
-            acc = acc + tap @ weight[:, ky, kx, :].T
+            pairs = zip(np.split(tap, groups, axis=2), np.split(weight[:, ky, kx, :], groups), strict=True)
+            acc = acc + np.concatenate([part @ own.T for part, own in pairs], axis=2)
     return requantize(acc, op, tensors, level, values)
 
 
@@ -69,6 +70,11 @@ def scale(x: Array, op: dict[str, Any], tensors: dict[str, Array], level: int) -
     mult, bias = (tensors[op[key]].astype(np.int64) for key in ("mult", "bias"))
     y = (x * mult[level if len(mult) > 1 else 0] + bias[level if len(bias) > 1 else 0]) >> 16
     return clamp(y, op["type"])
+
+
+def lookup(x: Array, table: Array, dtype: str) -> Array:
+    rows = np.broadcast_to(table, (x.shape[2], 256))
+    return rows[np.arange(x.shape[2]), x - RANGES[dtype][0]].astype(np.int64)
 
 
 def pixel_unshuffle(x: Array) -> Array:
@@ -131,6 +137,8 @@ def run(
             values[out] = (conv if kind == "conv" else depthwise)(x, op, tensors, level, values)
         elif kind == "scale":
             values[out] = scale(x, op, tensors, level)
+        elif kind == "lookup":
+            values[out] = lookup(x, tensors[op["table"]], dtypes[op["in"][0]])
         elif kind == "pixel_unshuffle":
             values[out], dtypes[out] = pixel_unshuffle(x), dtypes[op["in"][0]]
         elif kind == "pixel_shuffle":

@@ -99,6 +99,18 @@ def test_channels_and_types(channels: int) -> None:
         np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("index", [0, 6, 11])
+def test_groups_and_tables(index: int) -> None:
+    for groups, n_in, n_out in ((2, 16, 16), (3, 5, 7), (4, 1, 33)):
+        b = cases.ProgramBuilder(groups * n_in, seed=groups)
+        x = b.conv(
+            b.lookup("image", "i8", shared=False), groups * n_out, groups=groups, dtype="i8", stride=groups % 2 + 1
+        )
+        y = b.conv(b.lookup(x, "u8"), groups * n_out, kernel=1, groups=groups, dtype="i16", add=x)
+        picture = cases.image(19, 23, groups * n_in)
+        check(b, b.lookup(b.scale(y, "i8"), "u8", shared=False), picture, index)
+
+
 @pytest.mark.parametrize("extreme", [False, True])
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2)])
 def test_one_convolution(kernel: int, stride: int, extreme: bool) -> None:

@@ -23,6 +23,9 @@ WIDTHS = [1, 2, 3, 5, 6, 7, 11, 12, 13, 15, 16, 17, 24, 25, 95, 96, 97, 98, 130,
 CHANNELS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 47, 48, 63, 64, 65, 97, 130]
 
 
+GROUPS = [(2, 16, 16), (3, 1, 16), (4, 8, 32), (2, 40, 48), (5, 17, 16), (2, 3, 5), (6, 4, 1), (16, 1, 1), (3, 32, 20)]
+
+
 @pytest.fixture(params=AVAILABLE)
 def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -331,6 +334,43 @@ def test_scale_channels(channels: int) -> None:
             b = cases.ProgramBuilder(channels, seed=channels, dtype=source)
             y = b.scale(b.conv("image", channels, kernel=1, dtype=source), dtype)
             check_all(b, y, image, f"scale of a convolution {channels} {source} -> {dtype}")
+
+
+@pytest.mark.parametrize("dtype", ["u8", "i8", "i16"])
+@pytest.mark.parametrize("source", ["u8", "i8", "i16"])
+@pytest.mark.parametrize(("groups", "n_in", "n_out"), GROUPS)
+def test_groups(groups: int, n_in: int, n_out: int, source: str, dtype: str) -> None:
+    """Groups of which each writes whole blocks of channels, and others; with `add`, both kernels, both strides."""
+    for kernel in (1,) if source == "i16" else (1, 3):
+        b = cases.ProgramBuilder(groups * n_in, (10, 20), seed=n_in + n_out, dtype=source)
+        x = b.conv(
+            "image", groups * n_out, kernel=kernel, stride=n_in % 2 + 1, groups=groups, dtype=dtype, extreme=n_in == 8
+        )
+        if dtype != "i16":
+            x = b.conv(b.conv(x, groups * n_out, kernel=kernel, groups=groups), groups * n_out, groups=groups, add=x)
+        image = cases.noise(5, 37, groups * n_in, source, seed=groups)
+        check_all(b, x, image, f"{groups} groups {n_in} -> {n_out}, {kernel}x{kernel}, {source} -> {dtype}")
+
+
+def test_groups_are_less_work() -> None:
+    """A grouped convolution counts the multiplications that it needs."""
+    b = cases.ProgramBuilder(64, seed=1)
+    y = b.conv(b.conv("image", 64, groups=4), 32, kernel=1, groups=32)
+    assert Program(b.program(y), b.tensors).native.macs(10, 20) == 10 * 20 * (9 * 64 * 64 // 4 + 64)
+
+
+@pytest.mark.parametrize("dtype", ["u8", "i8"])
+@pytest.mark.parametrize("source", ["u8", "i8"])
+@pytest.mark.parametrize("channels", [1, 3, 12, 16, 33, 130])
+def test_lookup(channels: int, source: str, dtype: str) -> None:
+    """Tables for all channels and for each, on values as they come in and as a convolution makes them."""
+    for shared in (True, False):
+        b = cases.ProgramBuilder(channels, seed=channels, dtype=source)
+        x = b.lookup("image", dtype, shared=shared)
+        y = b.lookup(b.conv(x, channels, kernel=1, dtype=source), dtype, shared=shared)
+        image = cases.noise(4, 70, channels, source)
+        image.reshape(-1)[: min(256, image.size)] = np.arange(256, dtype=np.uint8).view(image.dtype)[: image.size]
+        check_all(b, y, image, f"lookup of {channels}, {source} -> {dtype}, shared {shared}")
 
 
 @pytest.mark.parametrize("mult", [1, 65535, 65536, 2**31 - 1])

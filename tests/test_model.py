@@ -319,6 +319,16 @@ def op_set(index: int, **changes: Any) -> Mutation:
     return mutate
 
 
+def replace(index: int, **fields: Any) -> Mutation:
+    """Another operation from the same input to the same name."""
+
+    def mutate(program: dict[str, Any], _: dict[str, np.ndarray]) -> None:
+        op = program["ops"][index]
+        program["ops"][index] = {"in": op["in"], "out": op["out"], **fields}
+
+    return mutate
+
+
 def op_drop(index: int, key: str) -> Mutation:
     return lambda program, _: program["ops"][index].pop(key)
 
@@ -409,6 +419,15 @@ MALFORMED: dict[str, tuple[str, Mutation]] = {
     "levels descending": (r"'levels' must be a list of ascending integers", program_set(levels=[60, 20])),
     "levels of text": (r"'levels' must be a list of ascending integers", program_set(levels=["20"])),
     "levels too many": (r"1 to 256 levels expected", program_set(levels=list(range(300)))),
+    "groups zero": (r"op 2 .*groups must divide 16 inputs and 24 outputs, got 0", op_set(2, groups=0)),
+    "groups negative": (r"op 2 .*groups must divide 16 inputs and 24 outputs, got -2", op_set(2, groups=-2)),
+    "groups of a share": (r"op 2 .*groups must divide 16 inputs and 24 outputs, got 3", op_set(2, groups=3)),
+    "groups huge": (r"op 2 .*groups must divide", op_set(2, groups=2**62)),
+    "groups a string": (r"op 2 .*'groups' must be an integer", op_set(2, groups="2")),
+    "groups of a dense weight": (
+        r"op 2 .*weight must have shape \[24, 3, 3, 8\], got \[24, 3, 3, 16\]",
+        op_set(2, groups=2),
+    ),
     "unknown program key": (r"unknown keys \['extra'\]", program_set(extra=1)),
 }
 
@@ -446,6 +465,13 @@ MALFORMED_TYPED: dict[str, tuple[str, Mutation]] = {
                      tensor_set("3.b", lambda b: np.full_like(b, 2**31 - 1))),
     "phase of i16": (r"op 4 .*its input 'v3' must be u8", op_set(4, op="phase", table="w24")),
     "bicubic of i16": (r"op 4 .*its input 'v3' must be u8", op_set(4, op="bicubic_up2")),
+    "lookup of i16": (r"op 0 .*its input 'image' must be u8 or i8, got i16",
+                      replace(0, op="lookup", type="u8", table="t2")),
+    "lookup to i16": (r"op 2 .*'type' must be u8 or i8, got 'i16'", replace(2, op="lookup", type="i16", table="w24")),
+    "lookup without table": (r"op 2 .*'table' is missing", replace(2, op="lookup", type="u8")),
+    "lookup table type": (r"op 2 .*tensor 'w24' must be uint8", replace(2, op="lookup", type="u8", table="w24")),
+    "lookup table shape": (r"op 2 .*table must have shape \[1, 256\] or \[16, 256\], got \[2, 128\]",
+                           replace(2, op="lookup", type="i8", table="t2")),
     "scale without type": (r"op 0 \(scale 'v0'\): key 'type' is missing", op_drop(0, "type")),
     "scale without mult": (r"op 0 .*'mult' is missing", op_drop(0, "mult")),
     "scale without bias": (r"op 0 .*'bias' is missing", op_drop(0, "bias")),
@@ -467,7 +493,11 @@ def test_malformed_typed_programs(name: str) -> None:
     message, mutate = MALFORMED_TYPED[name]
     b = small_program("synthesis")
     program = b.program(b.ops[-1]["out"])
-    extra = {"w24": np.ones((16, 3, 3, 24), np.int8), "dw": np.ones((24, 3, 3), np.int8)}
+    extra = {
+        "w24": np.ones((16, 3, 3, 24), np.int8),
+        "dw": np.ones((24, 3, 3), np.int8),
+        "t2": np.ones((2, 128), np.int8),
+    }
     Program(program, b.tensors)  # valid before
     program, tensors = copy.deepcopy(program), {**b.tensors, **extra}
     mutate(program, tensors)

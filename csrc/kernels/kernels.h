@@ -102,6 +102,10 @@ struct Kernels {
   // 0 < mult. Both tables have round_up(channels, kChannelAlign) entries, and so many channels of `in` may be read and of
   // `out` written: out_pixel is at least that.
   void (*scale)(const ScaleArgs& args);
+  // out = table[in], by bytes; table [256], or if by_channel [channels][256]. Only channels of a pixel mean anything, but with one
+  // table all in_pixel of them may be written if that is out_pixel.
+  void (*lookup)(const uint8_t* in, int in_pixel, int channels, const uint8_t* table, bool by_channel, uint8_t* out,
+                 int out_pixel, int n_cols);
   // out[x][c * 4 + dy * 2 + dx] = rows[dy][2 x + dx][c]; elements of `element_bytes` 1 or 2
   void (*pixel_unshuffle2)(const void* const rows[2], int in_pixel, int channels, int element_bytes, void* out,
                            int out_pixel, int n_cols);

@@ -78,6 +78,13 @@ void scale(const ScaleArgs& a) {
   }
 }
 
+void lookup(const uint8_t* in, int in_pixel, int channels, const uint8_t* table, bool by_channel, uint8_t* out, int out_pixel,
+            int n_cols) {
+  for (int x = 0; x < n_cols; ++x) {
+    for (int c = 0; c < channels; ++c) out[x * out_pixel + c] = table[(by_channel ? c * 256 : 0) + in[x * in_pixel + c]];
+  }
+}
+
 void pixel_unshuffle2(const void* const rows[2], int in_pixel, int channels, int element_bytes, void* out,
                       int out_pixel, int n_cols) {
   const Dtype type = element_bytes == 1 ? Dtype::kI8 : Dtype::kI16;  // moved, never computed with
@@ -167,7 +174,7 @@ void residual(const int16_t* d, int d_pixel, const void* base, Dtype base_type, 
 
 const Kernels kernels = {
     "reference", conv_plan, conv_packed_bytes, conv_pack, conv_passes, conv_table_length, conv_table, conv_scratch_bytes,
-    conv, scale, pixel_unshuffle2, phase, pixel_shuffle2, bicubic_scratch_bytes, bicubic_up2, bicubic_down2, residual,
+    conv, scale, lookup, pixel_unshuffle2, phase, pixel_shuffle2, bicubic_scratch_bytes, bicubic_up2, bicubic_down2, residual,
 };
 
 }  // namespace fastcodec::reference

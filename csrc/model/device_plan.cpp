@@ -98,6 +98,7 @@ const char* name_of(const Op& op) {
     case OpKind::kPhase: return "phase";
     case OpKind::kConv: return op.conv.depthwise ? "depthwise" : "conv";
     case OpKind::kScale: return "scale";
+    case OpKind::kLookup: return "lookup";
     case OpKind::kPixelShuffle: return "pixel_shuffle";
     case OpKind::kBicubicUp2: return "bicubic_up2";
     case OpKind::kBicubicDown2: return "bicubic_down2";

@@ -69,6 +69,7 @@ ImageOp image_op(const Op& op) {
     case OpKind::kPixelUnshuffle: return ImageOp::kPixelUnshuffle;
     case OpKind::kPhase: return ImageOp::kPhase;
     case OpKind::kScale: return ImageOp::kScale;
+    case OpKind::kLookup: return ImageOp::kLookup;
     case OpKind::kPixelShuffle: return ImageOp::kPixelShuffle;
     case OpKind::kBicubicUp2: return ImageOp::kBicubicUp2;
     case OpKind::kBicubicDown2: return ImageOp::kBicubicDown2;
@@ -189,11 +190,11 @@ void* DeviceProgram::upload(const void* data, size_t n_bytes) {
 void DeviceProgram::upload_step(const DeviceStep& step) {
   for (const int i : step.ops) {
     const Op& op = program_->ops()[i];
-    if (op.kind == OpKind::kPhase) tables_[i].table = upload(op.table.data(), op.table.size());
+    if (!op.table.empty()) tables_[i].table = upload(op.table.data(), op.table.size());
     if (op.kind == OpKind::kConv) upload_weight(step, i);
     if (op.kind != OpKind::kConv && op.kind != OpKind::kScale) continue;
-    tables_[i].bias = upload_rows(op.bias, op.channels, op.bias_shift);
-    tables_[i].mult = upload_rows(op.mult, op.channels, {});
+    tables_[i].bias = upload_rows(op.bias, op.channels);
+    tables_[i].mult = upload_rows(op.mult, op.channels);
   }
 }
 
@@ -213,15 +214,12 @@ void DeviceProgram::upload_weight(const DeviceStep& step, int i) {
   tables_[i].weight = upload(packed.data(), packed.size());
 }
 
-// A level table, each row filled up with zeros; `shift`, if any, is what the CPU's kernels need added, and is taken off again.
-void* DeviceProgram::upload_rows(const std::vector<TableRow>& rows, int channels, const std::vector<int32_t>& shift) {
+// A level table, each row filled up with zeros.
+void* DeviceProgram::upload_rows(const std::vector<TableRow>& rows, int channels) {
   const size_t padded = round_up(channels, kChannelBlock);
   std::vector<int32_t> all(padded * rows.size(), 0);
   for (size_t r = 0; r < rows.size(); ++r) {
-    for (int o = 0; o < channels; ++o) {
-      const uint32_t more = shift.empty() ? 0 : static_cast<uint32_t>(shift[o]);
-      all[r * padded + o] = static_cast<int32_t>(static_cast<uint32_t>(rows[r][o]) - more);
-    }
+    std::copy(rows[r].begin(), rows[r].begin() + channels, all.begin() + r * padded);
   }
   return upload(all.data(), all.size() * sizeof(int32_t));
 }
@@ -323,6 +321,7 @@ void DeviceProgram::launch(const DeviceStep& step, const Layout& layout, const R
       job.mult = mult(i);
     }
     job.table = static_cast<const uint8_t*>(tables_[i].table);
+    job.by_channel = op.table.size() > 256;
     job.n_phases = op.n_planes;
     job.period = op.period;
     device_.launch(job, stream);

@@ -62,7 +62,7 @@ class DeviceProgram {
   void* upload(const void* data, size_t n_bytes);
   void upload_step(const DeviceStep& step);
   void upload_weight(const DeviceStep& step, int i);
-  void* upload_rows(const std::vector<TableRow>& rows, int channels, const std::vector<int32_t>& shift);
+  void* upload_rows(const std::vector<TableRow>& rows, int channels);
   void release_tables() noexcept;
   Layout layout(const RunArgs& args) const;
   void launch_all(const Layout& layout, void* workspace, const RunArgs& args, void* stream) const;

@@ -206,9 +206,18 @@ class Task {
       if (op.in[1] >= 0) add[k] = at(op.in[1], rows.lo + k, cols.lo);
     }
     const Op* added = op.in[1] >= 0 ? &program_.ops()[op.in[1]] : nullptr;
-    program_.kernels().conv({shape, op.packed.get(), level_row(op.bias), level_row(op.mult), in, out, op.type, op.pixel,
-                             added ? add : nullptr, added ? added->type : Dtype::kU8, added ? added->pixel : 0, n,
-                             cols.hi - cols.lo, scratch_});
+    for (const ConvPart& part : op.parts) {
+      if (&part != &op.parts[0]) {  // the channels of the next group
+        for (int k = 0; k < (n - 1) * shape.stride + shape.kernel; ++k) in[k] += part.conv.in_channels * (shape.wide ? 2 : 1);
+        for (int k = 0; k < n; ++k) {
+          out[k] = static_cast<uint8_t*>(out[k]) + part.conv.out_channels * op.element_bytes();
+          if (added) add[k] = static_cast<const uint8_t*>(add[k]) + part.conv.out_channels * added->element_bytes();
+        }
+      }
+      program_.kernels().conv({part.conv, part.packed.get(), level_row(part.bias), level_row(part.mult), in, out, op.type,
+                               op.pixel, added ? add : nullptr, added ? added->type : Dtype::kU8, added ? added->pixel : 0, n,
+                               cols.hi - cols.lo, scratch_});
+    }
   }
 
   const int32_t* level_row(const std::vector<TableRow>& table) const {
@@ -226,6 +235,9 @@ class Task {
         return kernels.scale({at(input, y, x), in.type, in.pixel * op.fold, op.channels * op.fold, level_row(op.mult),
                               level_row(op.bias), op.narrow, out, op.type, op.pixel * op.fold,
                               (n_cols + op.fold - 1) / op.fold});
+      case OpKind::kLookup:
+        return kernels.lookup(at(input, y, x), in.pixel, op.channels, op.table.data(), op.table.size() > 256, out, op.pixel,
+                              n_cols);
       case OpKind::kPixelUnshuffle: {
         const void* pair[2] = {at(input, 2 * y, 2 * x), at(input, 2 * y + 1, 2 * x)};
         return kernels.pixel_unshuffle2(pair, in.pixel, in.channels, op.element_bytes(), out, op.pixel, n_cols);

@@ -145,16 +145,67 @@ int64_t prove_bound(const OpReader& reader, const Op& op) {
   return worst;
 }
 
+// The part of a level table from channel `first` on, with what the kernels want added and behind it.
+std::vector<TableRow> part_table(const Kernels& kernels, const ConvShape& shape, const std::vector<TableRow>& table, int first,
+                                 const std::vector<int32_t>& more) {
+  std::vector<TableRow> part;
+  for (const TableRow& row : table) {
+    TableRow out(round_up(shape.out_channels, kChannelAlign), 0);
+    for (int o = 0; o < shape.out_channels; ++o) {
+      out[o] = static_cast<int32_t>(static_cast<uint32_t>(row[first + o]) + static_cast<uint32_t>(more[o]));
+    }
+    out.resize(kernels.conv_table_length(shape));
+    kernels.conv_table(shape, out.data());
+    part.push_back(std::move(out));
+  }
+  return part;
+}
+
+// Makes the kernels' form of a convolution: as many parts of whole groups as can write their channels without touching others.
+// A 1x1 convolution is one, since its kernels skip blocks of zeros, which is faster still.
+void pack_parts(const Kernels& kernels, int groups, int64_t bound, Op* op) {
+  int n_parts = op->conv.kernel == 1 && !op->conv.wide ? 1 : groups;
+  while (groups % n_parts || (n_parts > 1 && op->channels / n_parts % kChannelAlign)) --n_parts;
+  const size_t n_in = op->conv.depthwise ? 1 : op->conv.in_channels, n_mine = n_in / n_parts;
+  const size_t n_taps = op->weight.size() / n_in / n_parts;  // of a part
+  for (int p = 0; p < n_parts; ++p) {
+    ConvPart part{op->conv, {}, {}, {}};
+    ConvShape& shape = part.conv;
+    shape.in_channels /= n_parts;
+    shape.out_channels /= n_parts;
+    std::vector<int8_t> mine;
+    for (size_t tap = p * n_taps; tap < (p + 1) * n_taps; ++tap) {
+      const auto from = op->weight.begin() + tap * n_in + p * n_mine;
+      mine.insert(mine.end(), from, from + n_mine);
+    }
+    kernels.conv_plan(&shape, mine.data(), bound);
+    part.packed = allocate_aligned(kernels.conv_packed_bytes(shape));
+    std::vector<int32_t> bias_shift(shape.out_channels);
+    kernels.conv_pack(shape, mine.data(), part.packed.get(), bias_shift.data());
+    const int first = p * shape.out_channels;
+    part.bias = part_table(kernels, shape, op->bias, first, bias_shift);
+    part.mult = part_table(kernels, shape, op->mult, first, std::vector<int32_t>(shape.out_channels, 0));
+    op->parts.push_back(std::move(part));
+  }
+}
+
 void load_conv(const OpReader& reader, bool depthwise, const Op& in, const std::vector<Op>& ops, int n_levels,
                const Kernels& kernels, Op* op) {
-  reader.only_keys({"weight", "bias", "mult", "stride", "type", "add"});
+  std::set<std::string> keys{"weight", "bias", "mult", "stride", "type", "add"};
+  if (!depthwise) keys.insert("groups");
+  reader.only_keys(keys);
   const TensorView& weight = reader.tensor("weight", TensorView::Type::kI8, "int8", depthwise ? 3 : 4);
   const int64_t n_out = weight.shape[0], kernel = weight.shape[1];
   reader.require(n_out <= kMaxChannels, "at most " + std::to_string(kMaxChannels) + " channels, got " + std::to_string(n_out));
   reader.require(kernel == 3 || (kernel == 1 && !depthwise), "kernel must be " + std::string(depthwise ? "3" : "1 or 3") +
                                                                  ", got " + std::to_string(kernel));
+  const int64_t groups = reader.has("groups") ? reader.integer("groups") : 1;
+  reader.require(groups >= 1 && n_out % groups == 0 && in.channels % groups == 0,
+                 "groups must divide " + std::to_string(in.channels) + " inputs and " + std::to_string(n_out) + " outputs, got " +
+                     std::to_string(groups));
+  const int64_t n_in = depthwise ? 1 : in.channels / groups;
   if (depthwise) require_shape(reader, "weight", weight, {in.channels, 3, 3});
-  else require_shape(reader, "weight", weight, {n_out, kernel, kernel, in.channels});
+  else require_shape(reader, "weight", weight, {n_out, kernel, kernel, n_in});
   reader.require(in.type != Dtype::kI16 || (kernel == 1 && !depthwise),
                  "its input '" + in.name + "' must be u8 or i8 (i16 only for kernel 1), got i16");
   const int64_t stride = reader.has("stride") ? reader.integer("stride") : 1;
@@ -176,24 +227,35 @@ void load_conv(const OpReader& reader, bool depthwise, const Op& in, const std::
   }
   op->bias = level_table(reader, "bias", op->channels, n_levels);
   op->mult = mult_table(reader, op->channels, n_levels);
-  const auto* data = static_cast<const int8_t*>(weight.data);
-  op->weight.assign(data, data + n_out * kernel * kernel * (depthwise ? 1 : in.channels));
-  const int64_t bound = prove_bound(reader, *op);
-  kernels.conv_plan(&op->conv, op->weight.data(), bound);
-  op->packed = allocate_aligned(kernels.conv_packed_bytes(op->conv));
-  op->bias_shift.resize(op->channels);
-  kernels.conv_pack(op->conv, op->weight.data(), op->packed.get(), op->bias_shift.data());
-  for (auto& row : op->bias) {
-    for (int o = 0; o < op->channels; ++o) {
-      row[o] = static_cast<int32_t>(static_cast<uint32_t>(row[o]) + static_cast<uint32_t>(op->bias_shift[o]));
-    }
+  const auto* own = static_cast<const int8_t*>(weight.data);
+  const int64_t n_taps = n_out * kernel * kernel, n_dense = depthwise ? 1 : in.channels;
+  op->macs = n_taps * n_in;
+  op->weight.assign(n_taps * n_dense, 0);
+  for (int64_t tap = 0; tap < n_taps; ++tap) {
+    const int64_t group = tap / (n_taps / groups);
+    std::copy(own + tap * n_in, own + (tap + 1) * n_in, op->weight.begin() + tap * n_dense + group * n_in);
   }
-  for (std::vector<TableRow>* table : {&op->bias, &op->mult}) {
-    for (TableRow& row : *table) {
-      row.resize(kernels.conv_table_length(op->conv));
-      kernels.conv_table(op->conv, row.data());
-    }
-  }
+  pack_parts(kernels, static_cast<int>(groups), prove_bound(reader, *op), op);
+}
+
+void load_lookup(const OpReader& reader, const Op& in, Op* op) {
+  reader.only_keys({"table", "type"});
+  reader.require(in.type != Dtype::kI16, "its input '" + in.name + "' must be u8 or i8, got i16");
+  op->kind = OpKind::kLookup;
+  op->channels = in.channels;
+  op->pixel = in.pixel;
+  op->type = reader.dtype("type", true);
+  op->scale = in.scale;
+  reader.require(op->type != Dtype::kI16, "'type' must be u8 or i8, got 'i16'");
+  const bool is_signed = op->type == Dtype::kI8;
+  const TensorView& table =
+      reader.tensor("table", is_signed ? TensorView::Type::kI8 : TensorView::Type::kU8, is_signed ? "int8" : "uint8", 2);
+  reader.require((table.shape[0] == 1 || table.shape[0] == in.channels) && table.shape[1] == 256,
+                 "table must have shape [1, 256] or [" + std::to_string(in.channels) + ", 256], got " + describe(table.shape));
+  const auto* data = static_cast<const uint8_t*>(table.data);
+  op->table.assign(data, data + table.shape[0] * 256);
+  if (in.type != Dtype::kI8) return;
+  for (auto row = op->table.begin(); row != op->table.end(); row += 256) std::rotate(row, row + 128, row + 256);
 }
 
 // A row [>= channels] as `fold` times the same channels.
@@ -354,8 +416,9 @@ void Program::find_passing() {
     ops_[i].passing = reader.kind == OpKind::kConv && reader.conv.kernel == 1 && reader.conv.stride == 1 &&
                       reader.in[1] != static_cast<int>(i);
     const bool plain = ops_[i].type == Dtype::kU8 && ops_[i].in[1] < 0;
-    if (ops_[i].passing && plain && kernels_->conv_passes(ops_[i].conv, reader.conv)) {
-      ops_[i].conv.own_out = reader.conv.own_in = true;
+    const bool whole = ops_[i].parts.size() == 1 && reader.parts.size() == 1;
+    if (ops_[i].passing && plain && whole && kernels_->conv_passes(ops_[i].parts[0].conv, reader.parts[0].conv)) {
+      ops_[i].parts[0].conv.own_out = reader.parts[0].conv.own_in = true;
     }
   }
 }
@@ -416,6 +479,8 @@ void Program::add_op(const OpSpec& spec, const ProgramSpec& program) {
     load_conv(reader, kind == "depthwise", in, ops_, n_levels_, *kernels_, &op);
   } else if (kind == "scale") {
     load_scale(reader, in, n_levels_, &op);
+  } else if (kind == "lookup") {
+    load_lookup(reader, in, &op);
   } else if (kind == "pixel_shuffle" || kind == "pixel_unshuffle") {
     load_shuffle(reader, kind == "pixel_shuffle", in, &op);
   } else if (is_residual) {
@@ -445,7 +510,7 @@ int64_t Program::macs(int height, int width) const {
   int64_t total = 0;
   for (const Op& op : ops_) {
     if (op.kind == OpKind::kConv) {
-      total += static_cast<int64_t>(op.weight.size()) * op.scale.apply(height) * op.scale.apply(width);
+      total += op.macs * op.scale.apply(height) * op.scale.apply(width);
     }
   }
   return total;

@@ -62,7 +62,7 @@ struct Scale {
 };
 
 enum class OpKind {
-  kInput, kPixelUnshuffle, kPhase, kConv, kScale, kPixelShuffle, kBicubicUp2, kBicubicDown2, kResidual, kStore
+  kInput, kPixelUnshuffle, kPhase, kConv, kScale, kLookup, kPixelShuffle, kBicubicUp2, kBicubicDown2, kResidual, kStore
 };
 
 struct FreeAligned {
@@ -84,6 +84,13 @@ struct Aligned64 {
 };
 using TableRow = std::vector<int32_t, Aligned64<int32_t>>;
 
+// A convolution, or some of its groups of channels, as the CPU's kernels take it.
+struct ConvPart {
+  ConvShape conv;
+  AlignedBytes packed;
+  std::vector<TableRow> bias, mult;  // [levels or 1][conv_table_length], what conv_pack wants added
+};
+
 // One operation and the value it produces. Operation 0 is the input, the last one stores the result.
 struct Op {
   OpKind kind;
@@ -97,17 +104,17 @@ struct Op {
   std::vector<int> readers;   // operations that read it, ascending
   bool passing = false;       // a convolution's that one 1x1 convolution of stride 1 alone reads, see execute.cpp
   // convolution
-  ConvShape conv{};
-  AlignedBytes packed;
-  std::vector<int8_t> weight;              // as loaded, for the CUDA backend
-  std::vector<int32_t> bias_shift;         // [out_channels]
+  ConvShape conv{};                        // of all channels
+  std::vector<ConvPart> parts;             // one, or several of equal size
+  std::vector<int8_t> weight;              // [O][k][k][I], zeros between groups: for the CUDA backend
+  int64_t macs = 0;                        // multiplications a pixel
   // convolution and scale
-  std::vector<TableRow> bias;              // [levels or 1][round_up(channels) or conv_table_length], bias_shift added
+  std::vector<TableRow> bias;              // [levels or 1][round_up(channels)]
   std::vector<TableRow> mult;
   int fold = 1;                            // scale: so many pixels are one for the kernel, and the tables repeat
   bool narrow = false;                     // scale: see ScaleArgs
-  // phase
-  std::vector<uint8_t> table;  // [2][n_planes][period]
+  // phase and lookup
+  std::vector<uint8_t> table;  // [2][n_planes][period]; [1 or channels][256], by the bytes of the input as unsigned numbers
   int n_planes = 0;
   int period = 0;
 

@@ -53,7 +53,7 @@ def float_layers(
 ) -> tuple[list[Layer], str]:
     """The layers that lead to the output, or to the residual that is added last; and the name of their result.
 
-    Raises ValueError for a network with an operation that the peers are not given (bicubic inside).
+    Raises ValueError for a network with an operation that the peers are not given (bicubic inside, scale, lookup).
     """
     sizes = {"image": size}
     layers: list[Layer] = []
@@ -79,7 +79,7 @@ def float_layers(
                     "conv", (x, op["add"]) if "add" in op else (x,), out,
                     (weight * scale[:, None, None, None]).transpose(0, 3, 1, 2).astype(np.float32).copy(),
                     (tensors[op["bias"]][0] * scale).astype(np.float32),
-                    op["stride"], len(integers) if kind == "depthwise" else 1, op["type"] == "u8",
+                    op["stride"], len(integers) if kind == "depthwise" else op.get("groups", 1), op["type"] == "u8",
                 )
             )  # fmt: skip
             sizes[out] = (-(-h // op["stride"]), -(-w // op["stride"]))
@@ -90,6 +90,8 @@ def float_layers(
             planes += [np.broadcast_to(line[np.arange(h) % period][:, None], (h, w)) for line in table[1]]
             layers.append(Layer("planes", (x,), out, np.stack(planes)[None].astype(np.float32)))
             sizes[out] = (h, w)
+        elif kind not in ("pixel_unshuffle", "pixel_shuffle"):
+            raise ValueError(f"operation {kind}")
         else:
             down = kind == "pixel_unshuffle"
             layers.append(Layer("unshuffle" if down else "shuffle", (x,), out))

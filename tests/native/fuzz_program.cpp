@@ -72,8 +72,8 @@ class Maker {
   void add_op() {
     static const char* const kKinds[] = {"conv", "conv", "conv", "conv", "depthwise", "pixel_unshuffle", "phase",
                                          "pixel_shuffle", "bicubic_up2", "bicubic_down2", "residual", "scale", "scale",
-                                         "unknown"};
-    const std::string kind = kKinds[in_.below(in_.rarely() ? 14 : 13)];
+                                         "lookup", "unknown"};
+    const std::string kind = kKinds[in_.below(in_.rarely() ? 15 : 14)];
     const Value x = in_.below(4) ? values_.back() : values_[in_.below(static_cast<int>(values_.size()))];
     Value out{"v" + std::to_string(spec_.ops.size()), x.channels, "u8"};
     OpSpec op;
@@ -86,6 +86,10 @@ class Maker {
       static const char* const kTypes[] = {"u8", "i8", "i16"};
       op["type"] = out.type = kTypes[in_.below(3)];
       make_tables(x.channels, 0, 0, &op);
+    } else if (kind == "lookup") {
+      const bool is_signed = in_.below(2);
+      op["type"] = out.type = is_signed ? "i8" : "u8";
+      op["table"] = tensor(is_signed ? TensorView::Type::kI8 : TensorView::Type::kU8, {in_.below(2) ? 1 : x.channels, 256});
     } else if (kind == "phase") {
       const int planes = 1 + in_.below(4), period = 1 + in_.below(20);
       op["table"] = tensor(TensorView::Type::kU8, {2, planes, period});
@@ -115,9 +119,17 @@ class Maker {
     (*op)["type"] = out->type;
     (*op)["stride"] = int64_t{1 + in_.below(5) / 4};
     if (in_.below(3) == 0) (*op)["add"] = values_[in_.below(static_cast<int>(values_.size()))].name;
+    int64_t groups = 1;
+    if (!depthwise && in_.below(6) == 0) {
+      groups = 1 + in_.below(std::min(x.channels, 8));
+      while (x.channels % groups && !in_.rarely()) --groups;
+      const int n_mine = in_.below(2) ? 16 * (1 + in_.below(2)) : 1 + in_.below(40);
+      out->channels = static_cast<int>(groups) * n_mine;
+      (*op)["groups"] = groups;
+    }
     const int64_t n = out->channels, wrong = in_.rarely() ? 1 : 0;
     (*op)["weight"] = depthwise ? tensor(TensorView::Type::kI8, {n + wrong, 3, 3})
-                                : tensor(TensorView::Type::kI8, {n, kernel, kernel, x.channels + wrong});
+                                : tensor(TensorView::Type::kI8, {n, kernel, kernel, x.channels / groups + wrong});
     make_tables(n, wide ? 13 : 5, 14, op);
   }
 

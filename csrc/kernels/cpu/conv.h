@@ -68,6 +68,8 @@ void conv_i16_pack(const ConvShape& shape, const int8_t* weight, uint8_t* packed
 void conv_i16(const ConvArgs& args);
 
 void scale(const ScaleArgs& args);
+void lookup(const uint8_t* in, int in_pixel, int channels, const uint8_t* table, bool by_channel, uint8_t* out, int out_pixel,
+            int n_cols);
 void pixel_unshuffle2(const void* const rows[2], int in_pixel, int channels, int element_bytes, void* out,
                       int out_pixel, int n_cols);
 void phase(const uint8_t* in, int in_pixel, int channels, const uint8_t* table, int n_planes, int period, int x0,

@@ -134,6 +134,18 @@ void pixel_unshuffle2(const void* const rows[2], int in_pixel, int channels, int
   else unshuffle_any(rows, in_pixel, channels, static_cast<uint16_t*>(out), out_pixel, n_cols);
 }
 
+void lookup(const uint8_t* in, int in_pixel, int channels, const uint8_t* table, bool by_channel, uint8_t* out, int out_pixel,
+            int n_cols) {
+  if (!by_channel && in_pixel == out_pixel) {
+    const ptrdiff_t n = static_cast<ptrdiff_t>(n_cols) * in_pixel;
+    for (ptrdiff_t i = 0; i < n; ++i) out[i] = table[in[i]];
+    return;
+  }
+  for (int x = 0; x < n_cols; ++x, in += in_pixel, out += out_pixel) {
+    for (int c = 0; c < channels; ++c) out[c] = table[(by_channel ? c * 256 : 0) + in[c]];
+  }
+}
+
 void phase(const uint8_t* in, int in_pixel, int channels, const uint8_t* table, int n_planes, int period, int x0,
            const uint8_t* column, uint8_t* out, int out_pixel, int n_cols) {
   int at = x0 % period;

@@ -79,6 +79,7 @@ const Kernels kernels = {
     conv_scratch_bytes,
     conv,
     scale,
+    lookup,
     pixel_unshuffle2,
     phase,
     pixel_shuffle2,

@@ -36,7 +36,8 @@ void run(const ImageJob& job) {
 using Run = void (*)(const ImageJob&);
 constexpr Run kRuns[kImageOps] = {
     run<ImageOp::kCopy>,       run<ImageOp::kDepthwise>,     run<ImageOp::kPixelUnshuffle>,    run<ImageOp::kUnshufflePhase>,
-    run<ImageOp::kPhase>,      run<ImageOp::kScale>,         run<ImageOp::kPixelShuffle>,      run<ImageOp::kPixelShuffleTwice>,
+    run<ImageOp::kPhase>,      run<ImageOp::kScale>,         run<ImageOp::kLookup>,            run<ImageOp::kPixelShuffle>,
+    run<ImageOp::kPixelShuffleTwice>,
     run<ImageOp::kBicubicUp2>, run<ImageOp::kBicubicDown2>,  run<ImageOp::kResidual>,          run<ImageOp::kShuffleResidual>,
 };
 

@@ -148,6 +148,20 @@ FASTCODEC_DEV void scale_body(const ImageJob& j, int x, int y, int block) {
   store_run(j.out, x, y, block, v);
 }
 
+FASTCODEC_DEV void lookup_body(const ImageJob& j, int x, int y, int block) {
+  const bool is_signed = j.out.type == Dtype::kI8;
+  int32_t v[kPlaneChannels];
+  load_run(j.in, x, y, block, v);
+  FASTCODEC_UNROLL
+  for (int i = 0; i < kPlaneChannels; ++i) {
+    const int c = block * kPlaneChannels + i;
+    const int row = j.by_channel ? (c < j.out.channels ? c : j.out.channels - 1) : 0;
+    const uint8_t found = j.table[row * 256 + (v[i] & 255)];
+    v[i] = is_signed ? static_cast<int8_t>(found) : found;
+  }
+  store_run(j.out, x, y, block, v);
+}
+
 // A block of input channels becomes four of the output.
 FASTCODEC_DEV void unshuffle_body(const ImageJob& j, int x, int y, int block) {
   int32_t v[4][kPlaneChannels];
@@ -331,6 +345,7 @@ FASTCODEC_DEV ImageThreads image_threads(const ImageJob& j) {
   const auto blocks = [](const ImageView& v, int n) { return (v.channels + n - 1) / n; };
   switch (j.op) {
     case ImageOp::kCopy:
+    case ImageOp::kLookup:
     case ImageOp::kScale: return {j.out.width, j.out.height, blocks(j.out, kPlaneChannels)};
     case ImageOp::kPixelUnshuffle: return {j.out.width, j.out.height, blocks(j.in, kPlaneChannels)};
     case ImageOp::kShuffleResidual: return {j.in.width, j.in.height, 1};
@@ -350,6 +365,7 @@ FASTCODEC_DEV void image_body(const ImageJob& j, int x, int y, int block) {
     case ImageOp::kUnshufflePhase: unshuffle_phase_body(j, x, y); break;
     case ImageOp::kPhase: phase_body(j, x, y); break;
     case ImageOp::kScale: scale_body(j, x, y, block); break;
+    case ImageOp::kLookup: lookup_body(j, x, y, block); break;
     case ImageOp::kPixelShuffle: shuffle_body(j, x, y, block); break;
     case ImageOp::kPixelShuffleTwice: shuffle_twice_body(j, x, y, block); break;
     case ImageOp::kBicubicUp2: up2_body(j, x, y); break;

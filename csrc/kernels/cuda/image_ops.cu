@@ -30,6 +30,7 @@ using Kernel = void (*)(ImageJob);
 constexpr Kernel kKernels[kImageOps] = {
     image_kernel<ImageOp::kCopy>,          image_kernel<ImageOp::kDepthwise>, image_kernel<ImageOp::kPixelUnshuffle>,
     image_kernel<ImageOp::kUnshufflePhase>, image_kernel<ImageOp::kPhase>,    image_kernel<ImageOp::kScale>,
+    image_kernel<ImageOp::kLookup>,
     image_kernel<ImageOp::kPixelShuffle>,  image_kernel<ImageOp::kPixelShuffleTwice>, image_kernel<ImageOp::kBicubicUp2>,
     image_kernel<ImageOp::kBicubicDown2>,  image_kernel<ImageOp::kResidual>,  image_kernel<ImageOp::kShuffleResidual>,
 };

@@ -47,10 +47,10 @@ inline size_t view_bytes(const ImageView& v) {
 
 // ---- operations in which a thread works alone ---------------------------------------------------------------------
 enum class ImageOp : uint8_t {
-  kCopy, kDepthwise, kPixelUnshuffle, kUnshufflePhase, kPhase, kScale, kPixelShuffle, kPixelShuffleTwice, kBicubicUp2, kBicubicDown2,
-  kResidual, kShuffleResidual
+  kCopy, kDepthwise, kPixelUnshuffle, kUnshufflePhase, kPhase, kScale, kLookup, kPixelShuffle, kPixelShuffleTwice,
+  kBicubicUp2, kBicubicDown2, kResidual, kShuffleResidual
 };
-constexpr int kImageOps = 12;
+constexpr int kImageOps = 13;
 constexpr int kThreadChannels = 8;  // of one thread of a depthwise convolution
 
 // One operation; what each field means is as in kernels.h. Borders are replicated here, from the sizes of the views.
@@ -64,8 +64,9 @@ struct ImageJob {
   const int8_t* weight;   // kDepthwise: [channel][9]
   const int32_t* bias;    // kDepthwise and kScale: [channels rounded up to 16], aligned to 16 bytes
   const int32_t* mult;    // of kPixelShuffleTwice too, if a scale comes after it; else null
-  const uint8_t* table;   // kPhase and kUnshufflePhase: [2][n_phases][period]
+  const uint8_t* table;   // kPhase and kUnshufflePhase: [2][n_phases][period]; kLookup: [256] or [channels][256]
   int n_phases, period;
+  bool by_channel;        // kLookup: a table for each channel
 };
 
 // ---- convolutions on tensor cores ---------------------------------------------------------------------------------

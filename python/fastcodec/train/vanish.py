@@ -22,6 +22,11 @@ _SPAN = {"u8": (0, 255), "i8": (-128, 127), "i16": (-32768, 32767)}
 _CONVS = ("conv", "depthwise")
 
 
+def _is_dense(op: Mapping[str, Any]) -> bool:
+    """A convolution whose outputs all read all inputs; groups stay as they are."""
+    return bool(op["op"] == "conv" and op.get("groups", 1) == 1)
+
+
 class _Reader(NamedTuple):
     """A dense convolution of a program, and what is known of its input."""
 
@@ -70,15 +75,19 @@ def _bounds(spec: Mapping[str, Any], tensors: Mapping[str, Array]) -> dict[str, 
     levels = len(spec["levels"])
     name, channels, kind = _given(spec)
     bounds = {name: _full(kind, levels, channels)}
+    kinds = {name: kind}
     for op in spec["ops"]:
         low, high = bounds[op["in"][0]]
         what = op["op"]
+        kinds[op["out"]] = op.get("type", kinds[op["in"][0]] if what.startswith("pixel_") else "u8")
         if what in _CONVS or what == "scale":
             bounds[op["out"]] = _requantised(op, tensors, levels, low, high, bounds)
         elif what == "pixel_unshuffle":
             bounds[op["out"]] = low.repeat(4, 1), high.repeat(4, 1)
         elif what == "pixel_shuffle":
             bounds[op["out"]] = low.reshape(levels, -1, 4).min(2), high.reshape(levels, -1, 4).max(2)
+        elif what == "lookup":
+            bounds[op["out"]] = _looked_up(tensors[op["table"]], low, high, _SPAN[kinds[op["in"][0]]][0])
         elif what == "phase":
             planes = _full("u8", levels, 2 * tensors[op["table"]].shape[1])
             bounds[op["out"]] = np.hstack((low, planes[0])), np.hstack((high, planes[1]))
@@ -97,6 +106,8 @@ def _requantised(
         ends = [(x * mult + bias) >> 16 for x in (low, high)]
     else:
         weight = tensors[op["weight"]].astype(np.int64)
+        if op["op"] == "conv":
+            weight = _between_groups(weight, op.get("groups", 1))
         if op["op"] == "depthwise":
             up, down = (part.sum(axis=(1, 2)) for part in (weight.clip(min=0), weight.clip(max=0)))
             sums = [low * up + high * down, high * up + low * down]
@@ -110,17 +121,33 @@ def _requantised(
     return ends[0].clip(*span), ends[1].clip(*span)
 
 
+def _looked_up(table: Array, low: Array, high: Array, first: int) -> Bounds:
+    """Bounds of what a table gives for an input in low..high, whose lowest possible value is `first`."""
+    rows = np.broadcast_to(table.astype(np.int64), (low.shape[1], 256))
+    places = np.arange(first, first + 256)
+    inside = (places >= low[..., None]) & (places <= high[..., None])
+    return np.where(inside, rows, 2**31).min(axis=2), np.where(inside, rows, -(2**31)).max(axis=2)
+
+
+def _between_groups(weight: Array, groups: int) -> Array:
+    """Weights [O, k, k, I / groups] as those of a dense convolution."""
+    blocks = np.split(weight, groups)
+    n = weight.shape[3]
+    padding = [((0, 0), (0, 0), (0, 0), (g * n, (groups - 1 - g) * n)) for g in range(groups)]
+    return np.concatenate([np.pad(block, pad) for block, pad in zip(blocks, padding, strict=True)])
+
+
 def _fold_constants(programs: Mapping[str, Any], tensors: dict[str, Array]) -> dict[str, Array]:
     """The same model with zero weights wherever a dense convolution reads a constant, which its bias then holds."""
     readers: list[_Reader] = []
     for spec in programs.values():
         bounds = _bounds(spec, tensors)
-        readers += [_Reader(op["weight"], op["bias"], *bounds[op["in"][0]]) for op in spec["ops"] if op["op"] == "conv"]
+        readers += [_Reader(op["weight"], op["bias"], *bounds[op["in"][0]]) for op in spec["ops"] if _is_dense(op)]
     out = dict(tensors)
     for name in dict.fromkeys(r.weight for r in readers):
         mine = [r for r in readers if r.weight == name]
-        constant = np.all([(r.low == r.high).all(axis=0) for r in mine], axis=0)
-        constant &= tensors[name].any(axis=(0, 1, 2))
+        constant: Array = np.all([(r.low == r.high).all(axis=0) for r in mine], axis=0)
+        constant = constant & tensors[name].any(axis=(0, 1, 2))
         if not constant.any():
             continue
         taps = tensors[name].astype(np.int64).sum(axis=(1, 2))[:, constant].T
@@ -157,8 +184,10 @@ class _Classes:
             self.parent[self.find((b, i))] = self.find((a, i // times))
 
 
-def _tables(op: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+def _tables(op: Mapping[str, Any], tensors: Mapping[str, Array]) -> Iterator[tuple[str, int]]:
     """The tensors that have a place for each channel of an operation's result, with the axis."""
+    if op["op"] == "lookup" and len(tensors[op["table"]]) > 1:
+        yield op["table"], 0
     if op["op"] in _CONVS:
         yield op["weight"], 0
     if op["op"] in _CONVS or op["op"] == "scale":
@@ -181,8 +210,12 @@ def _without_unread(programs: Mapping[str, Any], tensors: dict[str, Array]) -> d
             source, value, what = (program, op["in"][0]), (program, op["out"]), op["op"]
             n = sizes[source]
             if what == "conv":
-                n = len(tensors[op["weight"]])
-                _join_input(classes, op["weight"], source, tensors, axes, read)
+                n_out = len(tensors[op["weight"]])
+                if _is_dense(op):
+                    _join_input(classes, op["weight"], source, tensors, axes, read)
+                else:
+                    pinned |= {(source, c) for c in range(n)} | {(value, c) for c in range(n_out)}
+                n = n_out
             elif what == "phase":
                 planes = 2 * tensors[op["table"]].shape[1]
                 pinned |= {(value, n + c) for c in range(planes)}
@@ -199,7 +232,7 @@ def _without_unread(programs: Mapping[str, Any], tensors: dict[str, Array]) -> d
             sizes[value] = n
             for other in [*op["in"][1:], *([op["add"]] if "add" in op else [])]:
                 classes.join(value, (program, other), n)
-            for table in _tables(op):
+            for table in _tables(op, tensors):
                 axes.add(table)
                 classes.join(value, table, n)
         output = (program, spec["output"])
