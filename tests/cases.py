@@ -174,20 +174,21 @@ class ProgramBuilder:
         return {"inputs": self.inputs, "output": output, "levels": list(self.levels), "ops": self.ops}
 
 
-def body(b: ProgramBuilder, x: str, width: int, blocks: int) -> str:
-    """3x3 convolutions, each second one with a residual connection."""
+def body(b: ProgramBuilder, x: str, width: int, blocks: int, groups: int = 1) -> str:
+    """3x3 convolutions, each second one with a residual connection; with groups, activations by table before them."""
     x = b.conv(x, width)
     for i in range(blocks):
         skip = x
-        x = b.conv(x, width, add=skip if i % 2 else None)
+        x = b.lookup(x, shared=i % 2 == 0) if groups > 1 else x
+        x = b.conv(x, width, add=skip if i % 2 else None, groups=groups)
     return x
 
 
-def restore(b: ProgramBuilder, channels: int, scale: int, width: int, blocks: int) -> str:
+def restore(b: ProgramBuilder, channels: int, scale: int, width: int, blocks: int, groups: int = 1) -> str:
     """A RecCNN: scale 1 works in half resolution by pixel-unshuffle; scale 2 (half-size image) has a bicubic base."""
     base = "image" if scale == 1 else b.up2("image")
     x = b.unshuffle("image") if scale == 1 else "image"
-    x = body(b, b.phase(x, planes=2, period=8), width, blocks)
+    x = body(b, b.phase(x, planes=2, period=8), width, blocks, groups)
     return b.residual(b.shuffle(b.conv(x, 4 * channels, dtype="i16")), base)
 
 
@@ -277,7 +278,7 @@ def range_analysis(latent: int = 320, width: int = 64, hidden: int = 320, blocks
 
 
 def write_model(path: Path, codec: str = "jpeg", *, variant: str = "random", width: int = 16, blocks: int = 2,
-                levels: tuple[int, ...] = (10, 30, 50, 70, 90), seed: int = 0) -> Path:  # fmt: skip
+                levels: tuple[int, ...] = (10, 30, 50, 70, 90), seed: int = 0, groups: int = 1) -> Path:  # fmt: skip
     """Writes a packed model with random weights, shaped like the shipped ones (rec1, com2, rec2, each rgb and grey)."""
     from safetensors.numpy import save_file
 
@@ -289,7 +290,7 @@ def write_model(path: Path, codec: str = "jpeg", *, variant: str = "random", wid
             if kind == "com2":
                 y = compact(b, channels, width, blocks)
             else:
-                y = restore(b, channels, int(kind[-1]), width, blocks)
+                y = restore(b, channels, int(kind[-1]), width, blocks, groups)
             programs[f"{kind}_{color}"] = b.program(y)
             tensors.update(b.tensors)
     meta = {"format": 1, "name": f"{codec}-{variant}", "codec": codec, "variant": variant, "programs": programs}

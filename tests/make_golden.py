@@ -33,6 +33,7 @@ from test_codecs import picture
 GOLDEN = Path(__file__).parent / "golden"
 MODELS = GOLDEN / "models"
 MODEL = MODELS / "jpeg-golden.safetensors"
+GROUPS_MODEL = MODELS / "jpeg-groups.safetensors"
 RANGE_MODEL = MODELS / "range-golden.safetensors"
 # Those that are installed get streams (range-fast-1 only decodes by now; its streams are there).
 RANGE_SHIPPED = ("range-fast-1", "range-fast-2")
@@ -162,6 +163,13 @@ def good() -> dict[str, Callable[[], bytes]]:
             "jpeg_rec2_rgb.fcd": lambda: encode(rgb, quality=70, scale=2, **on),
             "jpeg_rec2_grey.fcd": lambda: encode(grey, quality=70, scale=2, **on),
             "jpeg_rec2_alpha.fcd": lambda: encode(rgba, quality=70, scale=2, **on),
+            **{
+                f"jpeg_groups_rec{scale}_{name}.fcd": lambda x=x, scale=scale: encode(
+                    x, quality=50, scale=scale, model=GROUPS_MODEL, networks="on"
+                )
+                for name, x in (("rgb", rgb), ("grey", grey))
+                for scale in (1, 2)
+            },
             "plain.jpg": lambda: encode(photo(), container="jpeg", networks="off"),
             "plain_rec1_alpha.jpg": lambda: encode(rgba, quality=50, container="jpeg", **on),
         }
@@ -249,6 +257,8 @@ def main() -> None:
             folder.mkdir(parents=True, exist_ok=True)
         if not MODEL.exists():
             cases.write_model(MODEL, variant="golden", width=4, blocks=1, levels=(20, 40, 80))
+        if not GROUPS_MODEL.exists():
+            cases.write_model(GROUPS_MODEL, variant="groups", width=8, levels=(20, 80), groups=2)
         if not RANGE_MODEL.exists():
             range_cases.write(
                 RANGE_MODEL, name="range-golden", variant="golden", latent=8, hyper=2, features=4, levels=5
