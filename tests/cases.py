@@ -218,6 +218,16 @@ def network_fast(width: int = 32, blocks: int = 4) -> tuple[dict[str, Any], dict
     return b.program(y), b.tensors
 
 
+def network_depthwise(width: int = 48, layers: int = 8) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Network D of the speed comparison: as F with a depthwise and a 1x1 convolution a layer."""
+    b = ProgramBuilder(3)
+    x = b.conv(b.phase(b.unshuffle("image"), planes=2), width)
+    for _ in range(layers):
+        x = b.conv(b.depthwise(x), width, kernel=1)
+    y = b.residual(b.shuffle(b.conv(x, 12, dtype="i16")), "image")
+    return b.program(y), b.tensors
+
+
 def network_paper(widths: tuple[int, ...] = (64,) * 19) -> tuple[dict[str, Any], dict[str, Array]]:
     """The paper's RecCNN: a plain chain at full size."""
     b = ProgramBuilder(3)

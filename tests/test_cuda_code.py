@@ -28,6 +28,7 @@ CONVOLUTIONS = {
     "chain_kernel": r"IMMA\.16832",
     "11conv_kernel": r"IMMA\.16832",
     "sparse_conv_kernel": r"IMMA\.SP\.16864",
+    "depthwise_conv_kernel": r"IDP\.4A.*[\s\S]*IMMA\.16832",
 }
 
 

@@ -99,6 +99,29 @@ def test_channels_and_types(channels: int) -> None:
         np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("index", [0, 6, 13])
+@pytest.mark.parametrize("channels", [1, 9, 16, 48, 65, 130])
+def test_depthwise_with_the_1x1_behind_it(channels: int, index: int) -> None:
+    """One kernel for both, of any channels in, up to 64 out and any type; two where it cannot be one."""
+    for n_out, dtype, extreme in (
+        (1, "u8", False),
+        (17, "i8", True),
+        (48, "i16", False),
+        (64, "u8", True),
+        (70, "u8", False),
+    ):
+        b = cases.ProgramBuilder(channels, (10, 20), seed=n_out)
+        add = b.conv("image", n_out, kernel=1, dtype=dtype)
+        x = b.conv(b.depthwise("image", extreme=extreme), n_out, kernel=1, dtype=dtype, add=add, extreme=extreme)
+        x = b.conv(b.depthwise(b.depthwise(x, dtype="i8"), add=x), 5, kernel=1) if dtype == "u8" else x
+        picture = cases.image(21, 35, channels)
+        if extreme:
+            picture = np.where(picture > 127, 255, 0).astype(np.uint8)
+        check(b, x, picture, index, level=1)
+        fused = steps(Program(b.program(x), b.tensors), index).count("depthwise + conv")
+        assert fused == (n_out <= 64)
+
+
 @pytest.mark.parametrize("index", [0, 6, 11])
 def test_groups_and_tables(index: int) -> None:
     for groups, n_in, n_out in ((2, 16, 16), (3, 5, 7), (4, 1, 33)):

@@ -22,6 +22,7 @@ struct Ability {
 };
 constexpr Ability kChain = {FusedKernel::kChain32, 1, 32, 2, 5, true, true};
 constexpr Ability kRowPairs = {FusedKernel::kRowPairs32, 1, 32, 2, 5, false, true};
+constexpr int kMaxPointwise = 64;  // more outputs would make the depthwise convolution in several blocks
 constexpr Ability kPair = {FusedKernel::kPair64, 33, 64, 2, 2, false, false};
 
 bool can_fuse(const Op& op) {
@@ -91,6 +92,17 @@ std::vector<int> moves_at(const std::vector<Op>& ops, int i) {
   return scale < 0 ? std::vector<int>{i, second} : std::vector<int>{i, second, scale};
 }
 
+// The 1x1 convolution that goes into one kernel with depthwise convolution i; -1 if none does.
+int pointwise_after(const std::vector<Op>& ops, int i) {
+  const Op& op = ops[i];
+  const bool first = op.kind == OpKind::kConv && op.conv.depthwise && op.conv.stride == 1 && op.in[1] < 0 && !op.conv.in_signed &&
+                     op.type == Dtype::kU8;
+  if (!first || op.readers.size() != 1) return -1;
+  const Op& reader = ops[op.readers[0]];
+  const bool second = reader.kind == OpKind::kConv && !reader.conv.depthwise && reader.conv.kernel == 1 && reader.conv.stride == 1;
+  return second && reader.in[1] != i && reader.channels <= kMaxPointwise ? op.readers[0] : -1;
+}
+
 const char* name_of(const Op& op) {
   switch (op.kind) {
     case OpKind::kInput: return "input";
@@ -135,6 +147,7 @@ std::vector<DeviceStep> plan_steps(const Program& program, const cuda::DeviceLim
         if (step.ops.empty()) step = longest_chain(ops, i, ability);
       }
     }
+    if (const int pointwise = pointwise_after(ops, i); pointwise >= 0) step.ops = {i, pointwise};
     if (step.ops.empty()) step.ops = moves_at(ops, i);
     if (step.ops.empty()) {
       step.ops = {i};

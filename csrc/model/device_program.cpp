@@ -63,6 +63,9 @@ class CurrentDevice {
 
 bool is_dense_conv(const Op& op) { return op.kind == OpKind::kConv && !op.conv.depthwise; }
 
+// May an operation of a step read nothing but planes?
+bool reads_planes(const DeviceStep& step, const Op& op) { return is_dense_conv(op) || (op.conv.depthwise && step.ops.size() > 1); }
+
 ImageOp image_op(const Op& op) {
   switch (op.kind) {
     case OpKind::kConv: return ImageOp::kDepthwise;
@@ -203,8 +206,12 @@ void DeviceProgram::upload_weight(const DeviceStep& step, int i) {
   const cuda::ConvWeights weights{op.weight.data(), op.channels, op.conv.kernel, op.conv.in_channels};
   const int planes = cuda::n_planes(weights.n_in);
   std::vector<int8_t> packed;
-  if (op.conv.depthwise) packed = op.weight;
-  else if (op.conv.wide) packed = cuda::pack_wide(weights, planes, conv_tiles(op), conv_chunk(op));
+  if (op.conv.depthwise) {
+    const std::vector<uint32_t> words = cuda::pack_depthwise(op.weight.data(), op.channels);
+    tables_[i].weight = upload(words.data(), words.size() * sizeof(uint32_t));
+    return;
+  }
+  if (op.conv.wide) packed = cuda::pack_wide(weights, planes, conv_tiles(op), conv_chunk(op));
   else if (step.sparse) packed = cuda::pack_sparse_conv(weights, planes, conv_tiles(op), conv_chunk(op));
   else if (step.adds.empty()) packed = cuda::pack_conv(weights, planes, conv_tiles(op), conv_chunk(op));
   else if (step.kernel == FusedKernel::kPair64) packed = cuda::pack_pair(weights);
@@ -241,7 +248,7 @@ DeviceProgram::Layout DeviceProgram::layout(const RunArgs& args) const {
     const int width = op.scale.requested ? args.out_width : op.scale.apply(args.width);
     // Convolutions take nothing else, and for other kernels planes are faster, if the caller did not make the value or wants it.
     bool planes = is_dense_conv(op) || (op.channels > kFewChannels && op.kind != OpKind::kInput && i != ops.back().in[0]);
-    for (const int reader : op.readers) planes = planes || is_dense_conv(ops[reader]);
+    for (const int reader : op.readers) planes = planes || reads_planes(steps_[step_of[reader]], ops[reader]);
     if (op.kind == OpKind::kStore) {
       out.views[i] = result;
       // The operation before has written there.
@@ -301,8 +308,13 @@ void DeviceProgram::launch(const DeviceStep& step, const Layout& layout, const R
   } else if (is_dense_conv(op)) {
     const int halves = step.sparse ? 4 : 2;
     ConvJob job{in, in2, layout.views[i], op.conv.kernel, op.conv.stride, conv_tiles(op), conv_chunk(op), 1, halves,
-                tables_[i].weight, bias(i), mult(i)};
-    job.n_stages = conv_stages(job, limits_.shared_bytes);
+                tables_[i].weight, bias(i), mult(i), {}};
+    if (step.ops.size() > 1) {
+      const int k = step.ops.front();
+      job.before = {static_cast<const uint32_t*>(tables_[k].weight), bias(k), mult(k)};
+    } else {
+      job.n_stages = conv_stages(job, limits_.shared_bytes);
+    }
     device_.launch_conv(job, stream);
   } else {
     ImageJob job{};
@@ -316,7 +328,7 @@ void DeviceProgram::launch(const DeviceStep& step, const Layout& layout, const R
     }
     if (op.kind == OpKind::kConv || op.kind == OpKind::kScale) {
       job.stride = op.conv.stride;
-      job.weight = static_cast<const int8_t*>(tables_[i].weight);
+      job.weight = static_cast<const uint32_t*>(tables_[i].weight);
       job.bias = bias(i);
       job.mult = mult(i);
     }

@@ -55,13 +55,26 @@ FASTCODEC_DEV ConvChunk conv_chunk(const ConvJob& j, int index, int block) {
   return {plane, left < j.chunk_planes ? left : j.chunk_planes, static_cast<const uint8_t*>(j.weight) + at};
 }
 
-// Begins to bring a chunk to a stage of shared memory: weights, offsets of the halves of k, pixels from (x0, y0) on. A plane of
-// i16 becomes two of 16 bytes a pixel, so that all pixels lie alike.
-FASTCODEC_BLOCK void conv_load(const ConvJob& j, int x0, int y0, const ConvChunk& chunk, uint8_t* stage) {
+// Begins to bring the weights of a chunk to a stage of shared memory, and writes the offsets of the halves of k behind them.
+FASTCODEC_BLOCK void conv_load_weights(const ConvJob& j, const ConvChunk& chunk, uint8_t* stage) {
   const int side = conv_side(j), n_pixels = side * side, steps = conv_steps(j, chunk.planes), parts = conv_parts(j);
-  const uint32_t to_weight = dev::shared_address(stage), to_tile = to_weight + conv_weight_bytes(j) + conv_offset_bytes(j);
+  const uint32_t to = dev::shared_address(stage);
   const int n_words = steps * conv_step_words(j);
-  for (int i = dev::thread(); i < n_words; i += kConvThreads) dev::copy_16(to_weight + i * 16, chunk.weight + i * 16);
+  for (int i = dev::thread(); i < n_words; i += kConvThreads) dev::copy_16(to + i * 16, chunk.weight + i * 16);
+  auto* offsets = reinterpret_cast<int32_t*>(stage + conv_weight_bytes(j));
+  for (int h = dev::thread(); h < j.halves * steps; h += kConvThreads) {
+    const int tap = h / chunk.planes;
+    const bool real = h < conv_halves(j.kernel, chunk.planes);
+    offsets[h] = real ? (h % chunk.planes * parts * n_pixels + tap / j.kernel * side + tap % j.kernel) * 16 : 0;
+  }
+}
+
+// Begins to bring a chunk: weights, and pixels from (x0, y0) on. A plane of i16 becomes two of 16 bytes a pixel, so that all pixels
+// lie alike.
+FASTCODEC_BLOCK void conv_load(const ConvJob& j, int x0, int y0, const ConvChunk& chunk, uint8_t* stage) {
+  const int side = conv_side(j), n_pixels = side * side, parts = conv_parts(j);
+  const uint32_t to_tile = dev::shared_address(stage) + conv_weight_bytes(j) + conv_offset_bytes(j);
+  conv_load_weights(j, chunk, stage);
   const int pitch = j.kernel == 1 ? j.stride : 1;  // between loaded pixels
   for (int at = dev::thread(); at < n_pixels; at += kConvThreads) {
     const size_t first = element(j.in, x0 + at % side * pitch, y0 + at / side * pitch, chunk.plane * kPlaneChannels);
@@ -74,12 +87,6 @@ FASTCODEC_BLOCK void conv_load(const ConvJob& j, int x0, int y0, const ConvChunk
     }
   }
   dev::commit_copies();
-  auto* offsets = reinterpret_cast<int32_t*>(stage + conv_weight_bytes(j));
-  for (int h = dev::thread(); h < j.halves * steps; h += kConvThreads) {
-    const int tap = h / chunk.planes;
-    const bool real = h < conv_halves(j.kernel, chunk.planes);
-    offsets[h] = real ? (h % chunk.planes * parts * n_pixels + tap / j.kernel * side + tap % j.kernel) * 16 : 0;
-  }
 }
 
 // The products of 16 * kTiles channels and 2 x 16 pixels, one row at each of `rows`, with what lies in shared memory.
@@ -165,6 +172,34 @@ FASTCODEC_BLOCK void conv_multiply_wide(int32_t (&high)[kTiles][4][4], int32_t (
   }
 }
 
+// Stores what a warp has: rows 2 * warp and the next one of the block of pixels from (out_x, out_y) on.
+template <int kTiles>
+FASTCODEC_BLOCK void conv_finish(const ConvJob& j, int out_x, int out_y, const int32_t (&acc)[kTiles][4][4]) {
+  const int lane = dev::lane(), warp = dev::warp();
+  constexpr int kCount = 2 * kTiles;
+  const int c = dev::block_y() * 16 * kTiles + (lane >> 2) * kCount;
+  if (c >= (j.out.channels + kPlaneChannels - 1) / kPlaneChannels * kPlaneChannels) return;
+  int32_t bias[kCount], mult[kCount];
+  FASTCODEC_UNROLL
+  for (int i = 0; i < kCount; ++i) {
+    bias[i] = j.bias[c + i];
+    mult[i] = j.mult[c + i];
+  }
+  FASTCODEC_UNROLL
+  for (int n = 0; n < 4; ++n) {
+    FASTCODEC_UNROLL
+    for (int e = 0; e < 2; ++e) {
+      const int x = out_x + n % 2 * 8 + (lane & 3) * 2 + e, y = out_y + 2 * warp + n / 2;
+      if (x >= j.out.width || y >= j.out.height) continue;
+      int32_t values[kCount], add[kCount] = {};
+      if (j.add.data) load_channels(j.add, x, y, c, add);
+      FASTCODEC_UNROLL
+      for (int i = 0; i < kCount; ++i) values[i] = dev::mul_shift_32(acc[i / 2][n][i % 2 * 2 + e] + bias[i], mult[i]) + add[i];
+      store_channels(j.out, x, y, c, values);
+    }
+  }
+}
+
 template <int kTiles, Dtype kType, bool kSparse = false>
 FASTCODEC_BLOCK void conv_block(const ConvJob& j) {
   const int tiles_x = (j.out.width + kConvTile - 1) / kConvTile;
@@ -212,29 +247,7 @@ FASTCODEC_BLOCK void conv_block(const ConvJob& j) {
       sum = static_cast<int32_t>(static_cast<uint32_t>(sum) * 256 + static_cast<uint32_t>(low[i / 16][i / 4 % 4][i % 4]));
     }
   }
-
-  constexpr int kCount = 2 * kTiles;
-  const int c = dev::block_y() * 16 * kTiles + (lane >> 2) * kCount;
-  if (c >= (j.out.channels + kPlaneChannels - 1) / kPlaneChannels * kPlaneChannels) return;
-  int32_t bias[kCount], mult[kCount];
-  FASTCODEC_UNROLL
-  for (int i = 0; i < kCount; ++i) {
-    bias[i] = j.bias[c + i];
-    mult[i] = j.mult[c + i];
-  }
-  FASTCODEC_UNROLL
-  for (int n = 0; n < 4; ++n) {
-    FASTCODEC_UNROLL
-    for (int e = 0; e < 2; ++e) {
-      const int x = out_x + n % 2 * 8 + (lane & 3) * 2 + e, y = out_y + 2 * warp + n / 2;
-      if (x >= j.out.width || y >= j.out.height) continue;
-      int32_t values[kCount], add[kCount] = {};
-      if (j.add.data) load_channels(j.add, x, y, c, add);
-      FASTCODEC_UNROLL
-      for (int i = 0; i < kCount; ++i) values[i] = dev::mul_shift_32(acc[i / 2][n][i % 2 * 2 + e] + bias[i], mult[i]) + add[i];
-      store_channels(j.out, x, y, c, values);
-    }
-  }
+  conv_finish<kTiles>(j, out_x, out_y, acc);
 }
 
 }  // namespace fastcodec::cuda

@@ -119,6 +119,15 @@ std::vector<int8_t> pack_wide(const ConvWeights& w, int n_planes, int n_tiles, i
   return pack(w, n_planes, n_tiles, chunk_planes, wide_channel);
 }
 
+std::vector<uint32_t> pack_depthwise(const int8_t* weight, int channels) {
+  std::vector<uint32_t> packed(static_cast<size_t>(n_planes(channels)) * kPlaneChannels * 3, 0);
+  for (int i = 0; i < channels * 9; ++i) {
+    const int c = i / 9, tap = i % 9, byte = tap < 8 ? tap % 4 : c % 4;
+    packed[c * 3 + tap / 4] |= static_cast<uint32_t>(static_cast<uint8_t>(weight[i])) << 8 * byte;
+  }
+  return packed;
+}
+
 std::vector<int8_t> pack_pair(const ConvWeights& w) {
   std::vector<int8_t> packed;
   for (int i = 0; i < 9 * 64 * 64; ++i) {

@@ -86,6 +86,36 @@ FASTCODEC_DEV uint32_t every_other_byte(uint32_t low, uint32_t high) {
 #endif
 }
 
+// Bytes of eight, those of `low` first; nibble i of kWhich says which is byte i of the result.
+template <unsigned kWhich>
+FASTCODEC_DEV uint32_t choose_bytes(uint32_t low, uint32_t high) {
+#if defined(__CUDA_ARCH__)
+  return __byte_perm(low, high, kWhich);
+#else
+  const uint64_t all = low | static_cast<uint64_t>(high) << 32;
+  uint32_t chosen = 0;
+  for (int i = 0; i < 4; ++i) chosen |= static_cast<uint32_t>(all >> (kWhich >> 4 * i & 7) * 8 & 0xFF) << 8 * i;
+  return chosen;
+#endif
+}
+
+// acc + the sum of four products of bytes, of x (signed or not) and w (signed).
+template <bool kSigned>
+FASTCODEC_DEV int32_t dot4(uint32_t x, uint32_t w, int32_t acc) {
+#if defined(__CUDA_ARCH__)
+  int32_t sum;
+  if (kSigned) asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(sum) : "r"(x), "r"(w), "r"(acc));
+  else asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(sum) : "r"(x), "r"(w), "r"(acc));
+  return sum;
+#else
+  for (int i = 0; i < 4; ++i) {
+    const int32_t a = kSigned ? static_cast<int8_t>(x >> 8 * i) : static_cast<uint8_t>(x >> 8 * i);
+    acc += a * static_cast<int8_t>(w >> 8 * i);
+  }
+  return acc;
+#endif
+}
+
 // Byte `i` of a word as a number.
 template <bool kSigned>
 FASTCODEC_DEV int32_t byte_of(uint32_t word, int i) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "kernels/cuda/depthwise_conv_bodies.h"
 #include "kernels/cuda/emulate.h"
 #include "kernels/cuda/row_pairs_bodies.h"
 
@@ -54,6 +55,8 @@ constexpr ConvBlock kSparseConvBlocks[3][2] = {
     {conv_block<4, Dtype::kU8, true>, conv_block<4, Dtype::kI8, true>},
 };
 
+constexpr ConvBlock kDepthwiseConvBlocks[3] = {depthwise_conv_block<1>, depthwise_conv_block<2>, depthwise_conv_block<4>};
+
 void* allocate(size_t n_bytes, void*) { return ::operator new(n_bytes, std::align_val_t{256}); }
 void release(void* data, void*) { ::operator delete(data, std::align_val_t{256}); }
 void upload(void* to, const void* from, size_t n_bytes, void*) { std::memcpy(to, from, n_bytes); }
@@ -69,8 +72,11 @@ void run_or_record(void (*run)(const Job&), const Job& job) {
 
 void run_conv(const ConvJob& job) {
   const int tiles = job.n_tiles / 2, type = static_cast<int>(job.in.type);
-  const ConvBlock block = job.halves == 4 ? kSparseConvBlocks[tiles][type] : kConvBlocks[tiles][type];
-  emulate::launch(conv_grid_x(job), conv_grid_y(job), kConvThreads, conv_shared_bytes(job), order(), [&] { block(job); });
+  const ConvBlock block = job.before.weight ? kDepthwiseConvBlocks[tiles]
+                          : job.halves == 4 ? kSparseConvBlocks[tiles][type]
+                                            : kConvBlocks[tiles][type];
+  const size_t bytes = job.before.weight ? depthwise_shared_bytes(job) : conv_shared_bytes(job);
+  emulate::launch(conv_grid_x(job), conv_grid_y(job), kConvThreads, bytes, order(), [&] { block(job); });
 }
 
 template <bool kSparse>

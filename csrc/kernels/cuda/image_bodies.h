@@ -193,20 +193,89 @@ FASTCODEC_DEV void shuffle_body(const ImageJob& j, int x, int y, int block) {
   }
 }
 
-FASTCODEC_DEV void finish_conv(const ImageJob& j, int x, int y, int c, int32_t acc) {
-  int32_t v = dev::mul_shift_32(acc + j.bias[c], j.mult[c]);
-  if (j.in2.data) v += load(j.in2, x, y, c);
-  store(j.out, x, y, c, v);
+// Depthwise 3x3: products of four bytes at a time. The first eight taps of four channels, one word a tap, are turned into two words
+// a channel; the ninth is multiplied where it lies, by weights of which three bytes are zero.
+constexpr int kDepthwiseWords = 3;  // of weights of a channel: taps 0 to 3, taps 4 to 7, tap 8 at the channel's byte
+
+// Four channels in a word a tap become four taps in a word a channel.
+FASTCODEC_DEV void turn_bytes(const uint32_t (&in)[4], uint32_t (&out)[4]) {
+  const uint32_t low01 = dev::choose_bytes<0x5140>(in[0], in[1]), low23 = dev::choose_bytes<0x5140>(in[2], in[3]);
+  const uint32_t high01 = dev::choose_bytes<0x7362>(in[0], in[1]), high23 = dev::choose_bytes<0x7362>(in[2], in[3]);
+  out[0] = dev::choose_bytes<0x5410>(low01, low23);
+  out[1] = dev::choose_bytes<0x7632>(low01, low23);
+  out[2] = dev::choose_bytes<0x5410>(high01, high23);
+  out[3] = dev::choose_bytes<0x7632>(high01, high23);
+}
+
+// What four channels from c on, a multiple of 4, need of a layer.
+struct DepthwiseFour {
+  uint32_t weight[4 * kDepthwiseWords];
+  int32_t bias[4], mult[4];
+};
+FASTCODEC_DEV DepthwiseFour depthwise_four(const DepthwiseLayer& layer, int c) {
+  DepthwiseFour four;
+  FASTCODEC_UNROLL
+  for (int i = 0; i < kDepthwiseWords; ++i) {
+    const Words4 words = reinterpret_cast<const Words4*>(layer.weight)[c / 4 * kDepthwiseWords + i];
+    FASTCODEC_UNROLL
+    for (int k = 0; k < 4; ++k) four.weight[4 * i + k] = words.w[k];
+  }
+  const Words4 bias = reinterpret_cast<const Words4*>(layer.bias)[c / 4], mult = reinterpret_cast<const Words4*>(layer.mult)[c / 4];
+  FASTCODEC_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    four.bias[i] = static_cast<int32_t>(bias.w[i]);
+    four.mult[i] = static_cast<int32_t>(mult.w[i]);
+  }
+  return four;
+}
+
+// Four channels of a pixel from a word of each tap; before `add` and the clamp.
+template <bool kSigned>
+FASTCODEC_DEV void depthwise_pixel(const uint32_t (&taps)[9], const DepthwiseFour& four, int32_t (&v)[4]) {
+  uint32_t first[4], second[4];
+  turn_bytes({taps[0], taps[1], taps[2], taps[3]}, first);
+  turn_bytes({taps[4], taps[5], taps[6], taps[7]}, second);
+  FASTCODEC_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t* weight = four.weight + i * kDepthwiseWords;
+    int32_t acc = dev::dot4<kSigned>(first[i], weight[0], four.bias[i]);
+    acc = dev::dot4<kSigned>(second[i], weight[1], acc);
+    v[i] = dev::mul_shift_32(dev::dot4<kSigned>(taps[8], weight[2], acc), four.mult[i]);
+  }
+}
+
+// 16 bytes of a pixel of u8 or i8; what is behind the last channel means nothing.
+FASTCODEC_DEV Words4 load_bytes(const ImageView& v, int x, int y, int block) {
+  const size_t at = element(v, x, y, block * kPlaneChannels);
+  const uint8_t* from = static_cast<const uint8_t*>(v.data) + at;
+  if (has_runs(v)) return *reinterpret_cast<const Words4*>(from);
+  Words4 words = {};
+  FASTCODEC_UNROLL
+  for (int i = 0; i < kPlaneChannels; ++i) {
+    if (block * kPlaneChannels + i < v.channels) words.w[i / 4] |= static_cast<uint32_t>(from[i]) << i % 4 * 8;
+  }
+  return words;
 }
 
 FASTCODEC_DEV void depthwise_body(const ImageJob& j, int x, int y, int block) {
-  for (int c = block * kThreadChannels; c < (block + 1) * kThreadChannels && c < j.out.channels; ++c) {
-    int32_t acc = 0;
-    for (int tap = 0; tap < 9; ++tap) {
-      acc += j.weight[c * 9 + tap] * load(j.in, x * j.stride + tap % 3 - 1, y * j.stride + tap / 3 - 1, c);
-    }
-    finish_conv(j, x, y, c, acc);
+  Words4 taps[9];
+  FASTCODEC_UNROLL
+  for (int t = 0; t < 9; ++t) taps[t] = load_bytes(j.in, x * j.stride + t % 3 - 1, y * j.stride + t / 3 - 1, block);
+  int32_t v[kPlaneChannels], add[kPlaneChannels] = {};
+  if (j.in2.data) load_run(j.in2, x, y, block, add);
+  FASTCODEC_UNROLL
+  for (int q = 0; q < 4; ++q) {
+    const DepthwiseFour four = depthwise_four({j.weight, j.bias, j.mult}, block * kPlaneChannels + 4 * q);
+    uint32_t words[9];
+    FASTCODEC_UNROLL
+    for (int t = 0; t < 9; ++t) words[t] = taps[t].w[q];
+    int32_t out[4];
+    if (j.in.type == Dtype::kI8) depthwise_pixel<true>(words, four, out);
+    else depthwise_pixel<false>(words, four, out);
+    FASTCODEC_UNROLL
+    for (int i = 0; i < 4; ++i) v[4 * q + i] = out[i] + add[4 * q + i];
   }
+  store_run(j.out, x, y, block, v);
 }
 
 FASTCODEC_DEV int up2_weight(int phase, int k) {
@@ -351,7 +420,7 @@ FASTCODEC_DEV ImageThreads image_threads(const ImageJob& j) {
     case ImageOp::kShuffleResidual: return {j.in.width, j.in.height, 1};
     case ImageOp::kPixelShuffle: return {j.in.width, j.in.height, blocks(j.out, kPlaneChannels)};
     case ImageOp::kPixelShuffleTwice: return {j.in.width, j.in.height, 4 * blocks(j.out, kPlaneChannels)};
-    case ImageOp::kDepthwise: return {j.out.width, j.out.height, blocks(j.out, kThreadChannels)};
+    case ImageOp::kDepthwise: return {j.out.width, j.out.height, blocks(j.out, kPlaneChannels)};
     default: return {j.out.width, j.out.height, 1};
   }
 }

@@ -51,7 +51,13 @@ enum class ImageOp : uint8_t {
   kBicubicUp2, kBicubicDown2, kResidual, kShuffleResidual
 };
 constexpr int kImageOps = 13;
-constexpr int kThreadChannels = 8;  // of one thread of a depthwise convolution
+
+// A depthwise 3x3 convolution.
+struct DepthwiseLayer {
+  const uint32_t* weight;  // pack_depthwise, aligned to 16 bytes as the others
+  const int32_t* bias;     // [channels rounded up to 16]
+  const int32_t* mult;
+};
 
 // One operation; what each field means is as in kernels.h. Borders are replicated here, from the sizes of the views.
 struct ImageJob {
@@ -61,7 +67,7 @@ struct ImageJob {
   ImageView out;
   int x0, y0;             // kCopy: out (0, 0) is in (x0, y0)
   int stride;             // kDepthwise
-  const int8_t* weight;   // kDepthwise: [channel][9]
+  const uint32_t* weight;  // kDepthwise: pack_depthwise
   const int32_t* bias;    // kDepthwise and kScale: [channels rounded up to 16], aligned to 16 bytes
   const int32_t* mult;    // of kPixelShuffleTwice too, if a scale comes after it; else null
   const uint8_t* table;   // kPhase and kUnshufflePhase: [2][n_phases][period]; kLookup: [256] or [channels][256]
@@ -83,6 +89,7 @@ struct ConvJob {
   const void* weight;   // pack_conv, for i16 pack_wide; sparse: pack_sparse_conv
   const int32_t* bias;  // [output channels rounded up to 16 * n_tiles], zeros behind the last
   const int32_t* mult;  // the same
+  DepthwiseLayer before;  // weight null: none; else of u8 to u8, stride 1, and this a dense 1x1 of stride 1; n_stages is 1
 };
 constexpr int kConvTile = 16, kConvThreads = 256;
 
