@@ -6,10 +6,11 @@
     ncu python bench/bench_gpu.py --once F      (one call at 8 MP, for a profiler)
 
 F is the fast RecCNN, D the same of depthwise and 1x1 convolutions, P the paper's, C a chain of 128 channels, R a
-synthesis of codec range, all with random weights; then the programs that decode of each installed range model. "2:4"
-has two of each four weights zero, in products that skip them, "half" the same weights in dense products: where the
-first is not faster, nothing may choose it. Each is first compared with the CPU. Times are medians of CUDA events, from an input in device memory to the
-result in device memory, per megapixel of the image; kernels, numbered as a call launches them, by torch's profiler.
+synthesis of codec range, all with random weights; then the programs that decode of each installed range model.
+"2:4" has two of each four weights zero, in products that skip them, "half" the same weights in dense products:
+where the first is not faster, nothing may choose it. Each is first compared with the CPU. Times are medians of CUDA
+events, from an input in device memory to the result in device memory, per megapixel of the image; kernels, numbered
+as a call launches them, by torch's profiler.
 Peers in the same run: the same layers in torch bf16 channels_last (F and P), and torch's int8 matrix product as what
 the GPU reaches (`int8 peak`). Without a GPU it says so and reports the steps only.
 """
