@@ -196,7 +196,7 @@ def test_deep_pil_modes_say_what_to_do(mode: str) -> None:
     [
         (np.zeros((8, 8), np.float32), TypeError, r"got float32; if it holds 0 to 1, use \(x \* 255\)"),
         (np.zeros((8, 8), np.uint16), TypeError, "got uint16; scale its 16 bits"),
-        (np.zeros((8, 8), np.int64), TypeError, r"got int64; use x.astype\(np.uint8\)"),
+        (np.zeros((8, 8), np.int64), TypeError, r"got int64; if it holds 0 to 255, use x.astype\(np.uint8\)"),
         (np.zeros((3, 8, 8), np.uint8), ValueError, r"got \(3, 8, 8\); use x.transpose\(1, 2, 0\)"),
         (np.zeros((8, 8, 5), np.uint8), ValueError, r"got \(8, 8, 5\)"),
         (np.zeros((8,), np.uint8), ValueError, r"got \(8,\)"),
@@ -214,7 +214,7 @@ def test_wrong_torch_inputs_say_what_to_call() -> None:
     torch = pytest.importorskip("torch", reason="hands over torch tensors: pip install torch")
     with pytest.raises(TypeError, match=r"got torch.float32; if it holds 0 to 1, use x.mul\(255\)"):
         encode(torch.zeros(3, 8, 8))
-    with pytest.raises(TypeError, match=r"got torch.int64; use x.to\(torch.uint8\)"):
+    with pytest.raises(TypeError, match=r"got torch.int64; if it holds 0 to 255, use x.to\(torch.uint8\)"):
         encode(torch.zeros(3, 8, 8, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"got \(8, 8, 3\); use x.permute\(2, 0, 1\)"):
         encode(torch.zeros(8, 8, 3, dtype=torch.uint8))

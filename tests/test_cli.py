@@ -263,7 +263,7 @@ def test_missing_parts_name_the_remedy(tmp_path: Path) -> None:
     )
     train = ["train", "config.toml", "--data", ".", "-d", "run"]
     assert "fastcodec[train]" in refused(MISSING, *train, cwd=tmp_path, **env)
-    assert "fastcodec[bench]" in refused(MISSING, "bench", "rd", "a.png", cwd=tmp_path, **env)
+    assert "fastcodec[plot]" in refused(MISSING, "bench", "rd", "a.png", cwd=tmp_path, **env)
     assert files(tmp_path) == sorted(["a.png", *(f"hidden/{path}" for path in files(hidden))])
 
 
@@ -330,7 +330,7 @@ def test_metadata_and_alpha_travel(tmp_path: Path) -> None:
         ("png", {"xmp": "\ufeff<x/>".encode("utf-16")}),
         ("tif", {"exif": b"garbage"}),
         ("tif", {"exif": b"II*\0"}),
-        ("tif", {"exif": b"MM\0*\0\0\0\x08\0\x01\x87\x69\0\x04\0\0\0\x01\0\0\0\x08\0\0\0\x08"}),
+        ("ppm", {"exif": b"MM\0*\0\0\0\x08\0\x01\x87\x69\0\x04\0\0\0\x01\0\0\0\x08\0\0\0\x08"}),
     ],
 )
 def test_metadata_that_the_output_cannot_hold_does_not_lock_the_picture(

@@ -509,14 +509,14 @@ import importlib, os, signal
 import numpy as np
 from PIL import ImageFile
 table = importlib.import_module("fastcodec.codecs")
-with table._room(1 << 20):
-    table._room_lock.acquire()
+with table._room.to(1 << 20):
+    table._room.lock.acquire()
     child = os.fork()
     if child == 0:
         signal.alarm(60)
         table.CODECS["jpeg"].encode(np.zeros((8, 8, 3), np.uint8), 50)
         os._exit(int(ImageFile.MAXBLOCK != 65536))
-    table._room_lock.release()
+    table._room.lock.release()
 raise SystemExit(os.waitpid(child, 0)[1])
 """
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], timeout=120, check=False).returncode == 0

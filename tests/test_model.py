@@ -710,6 +710,10 @@ def test_bad_model_files(tmp_path: Path) -> None:
         bad.write_bytes(data)
         with pytest.raises(ModelError, match=r"bad\.safetensors"):
             packed_model.load(bad)
+    head = b'{"t":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]},"__metadata__":{"fastcodec":"{}"}}'
+    bad.write_bytes(len(head).to_bytes(8, "little") + head + b"\0")
+    with pytest.raises(ModelError, match=r"bad\.safetensors: not a readable packed model"):
+        packed_model.load(bad)
     save_file({"t": np.zeros(1, np.uint8)}, bad)
     with pytest.raises(ModelError, match="not a packed model"):
         packed_model.load(bad)

@@ -307,7 +307,7 @@ def test_tables_from_pmf_sum_and_follow() -> None:
         (lambda: rans.tables_from_sigmas([1.0, 1.0]), "rise"),
         (lambda: rans.tables_from_sigmas([float("nan")]), "0.01"),
         (lambda: rans.tables_from_sigmas([0.0, 1.0]), "0.01"),
-        (lambda: rans.tables_from_pmf([[0.0, 0.0]]), "not all zero"),
+        (lambda: rans.tables_from_pmf([[0.0, 0.0]]), "its sum in"),
         (lambda: rans.tables_from_pmf([[1.0, -1.0]]), "non-negative"),
         (lambda: rans.tables_from_pmf([[float("inf")]]), "finite"),
         (lambda: rans.tables_from_pmf([[1.0] * 254]), "1 to 253"),
@@ -588,3 +588,27 @@ def test_golden(name: str) -> None:
 
 def test_no_golden_without_a_case() -> None:
     assert sorted(p.stem for p in golden.FOLDER.iterdir()) == sorted(golden.cases())
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda s, i: rans.encode(s, i, 1.5), TypeError, "tables must be Tables or None, got float"),
+        (lambda s, i: rans.encode(s, i, 0), TypeError, "tables must be Tables or None, got int"),
+        (lambda s, i: rans.decode(b"", i, []), TypeError, "tables must be Tables or None, got list"),
+        (
+            lambda s, i: rans.encode(s, i, threads=-1),
+            ValueError,
+            "threads must be a whole number from 1, or None, got -1",
+        ),
+        (lambda s, i: rans.encode_bytes(b"", threads=True), ValueError, "threads must be .* got True"),
+        (lambda s, i: rans.decode_bytes(b"", max_bytes=float("nan")), ValueError, "max_bytes must be .* got nan"),
+        (lambda s, i: rans.tables_from_pmf([[5e-324, 5e-324]]), ValueError, "pmf 0 must be finite"),
+        (lambda s, i: rans.tables_from_pmf([[1.0]], lows=2**70), ValueError, "lows must be whole numbers in -126..126"),
+        (lambda s, i: rans.tables_from_pmf([[1.0]], lows=[1.5]), ValueError, "lows must be whole numbers in -126..126"),
+    ],
+)
+def test_wrong_arguments_say_what_is_expected(call: object, error: type[Exception], message: str) -> None:
+    assert callable(call)
+    with pytest.raises(error, match=message):
+        call(np.zeros(5, np.int16), np.zeros(5, np.uint8))

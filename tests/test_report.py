@@ -244,7 +244,7 @@ def test_bench_arguments(folder: Path, tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(ValueError, match="one name twice"):
         report.bench_rd([folder / "grey.png"] * 2, tmp_path, plot=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"fastcodec\[bench\]"):
+    with pytest.raises(ImportError, match=r"fastcodec\[plot\]"):
         report.bench_rd([folder / "grey.png"], tmp_path)
 
 

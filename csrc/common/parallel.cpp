@@ -7,9 +7,12 @@
 #include <cstdlib>
 #include <exception>
 #include <mutex>
+#include <string>
 #include <system_error>
 #include <thread>
 #include <vector>
+
+#include "common/error.h"
 
 #if defined(__linux__)
 #include <sched.h>
@@ -22,8 +25,12 @@ constexpr int kMaxThreads = 256;
 
 int default_threads() {
   if (const char* text = std::getenv("FASTCODEC_NUM_THREADS")) {
-    const int n = std::atoi(text);
-    if (n >= 1) return std::min(n, kMaxThreads);
+    char* end = nullptr;
+    const long n = std::strtol(text, &end, 10);
+    if (*text && (*end || n < 1)) {
+      throw Error(ErrorCode::kValue, std::string("FASTCODEC_NUM_THREADS must be a whole number above 0, got '") + text + "'");
+    }
+    if (*text) return static_cast<int>(std::min<long>(n, kMaxThreads));
   }
 #if defined(__linux__)
   cpu_set_t set;

@@ -296,6 +296,8 @@ def decode(
         >>> fastcodec.decode(data, region=(2, 3, 5, 1))
         array([[77, 77, 77, 77, 77]], dtype=uint8)
     """
+    if not isinstance(strict, bool):
+        raise TypeError(f"strict must be True or False, got {strict!r}")
     if isinstance(data, (list, tuple)):
         return [
             decode(d, out=out, device=device, region=region, limits=limits, strict=strict, threads=threads)

@@ -343,7 +343,7 @@ def bench_paper(
         fastcodec.ModelError: no model for JPEG is installed.
     """
     if picture and importlib.util.find_spec("matplotlib") is None:
-        raise ImportError("matplotlib is not installed; run: pip install 'fastcodec[bench]', or use --no-picture")
+        raise ImportError("matplotlib is not installed; run: pip install 'fastcodec[plot]', or use --no-picture")
     images = {name: grey(path) for name, path in find_images(folder, replace).items()}
     fast, half = packed_model.default_for("jpeg"), packed_model.default_for("jpeg", "rec2")
     paper = newest("jpeg", "paper")

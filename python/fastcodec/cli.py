@@ -19,8 +19,10 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -76,6 +78,8 @@ Folder = Annotated[Path | None, typer.Option("-d", "--output-dir", help="Output 
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing files.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
+MaxPixels = Annotated[int | None, typer.Option(min=1, help="Refuse larger images; default: 268435456.")]
+MaxMemory = Annotated[int | None, typer.Option(min=1, help="Refuse what needs more bytes; default: 4294967296.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=_api.MAX_THREADS, help="Threads to use; default: all cores.")]
 
 
@@ -85,6 +89,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     if "--debug" in (given[: given.index("--")] if "--" in given else given):
         given.remove("--debug")
         terminal.debug = True
+    terminal.prepare_streams()
+    if not (terminal.debug or sys.warnoptions):
+        warnings.simplefilter("ignore")  # of libraries, about damaged files
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -104,6 +111,8 @@ def _usage() -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
+        if isinstance(error, fastcodec.Error) or "out of reach" in str(error):
+            raise
         fail(USAGE, str(error))
 
 
@@ -184,9 +193,13 @@ def encode(
         fail(USAGE, f"encode writes .fcd files, got {output}; a .jpg goes with --container jpeg")
 
     def work(source: str, target: Path | None) -> Json:
-        data = report.encode_one(terminal.open_image(source), **chosen, **targets, metadata=metadata)
+        image = terminal.open_image(source)
+        with _usage():
+            data = report.encode_one(image, **chosen, **targets, metadata=metadata)
         terminal.write(target, data)
-        return report.info_json(data)
+        if image.width * image.height > fastcodec.Limits().max_pixels:
+            print(f"fastcodec: {source}: decoding needs --max-pixels {image.width * image.height}", file=sys.stderr)
+        return report.info_json(data, fastcodec.Limits(max_pixels=1 << 62))
 
     def has_model() -> bool:
         return model is not None or packed_model.default_for(codec) is not None
@@ -211,7 +224,8 @@ def decode(
     strict: Annotated[
         bool, typer.Option("--strict/--no-strict", help="--no-strict accepts other pixels from another codec build.")
     ] = True,
-    max_pixels: Annotated[int | None, typer.Option(min=1, help="Refuse larger images.")] = None,
+    max_pixels: MaxPixels = None,
+    max_memory: MaxMemory = None,
     threads: Threads = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -225,13 +239,19 @@ def decode(
             known = " ".join(OUTPUT_FORMATS)
             fail(USAGE, f"decode writes lossless formats ({known}), got {wanted or 'no ending'}")
     part = _region(region)
-    limits = fastcodec.Limits() if max_pixels is None else fastcodec.Limits(max_pixels=max_pixels)
+    limits = _limits(max_pixels, max_memory)
 
     def work(source: str, target: Path | None) -> Json:
         data = terminal.read(source)
-        _need_codec_of(data)
-        picture = fastcodec.decode(data, out="pil", region=part, strict=strict, limits=limits, threads=threads)
-        kind, options = OUTPUT_FORMATS[target.suffix.lower() if target else ending]
+        _need_codec_of(data, limits)
+        with _usage():
+            picture = fastcodec.decode(data, out="pil", region=part, strict=strict, limits=limits, threads=threads)
+        written = target.suffix.lower() if target else ending
+        kind, options = OUTPUT_FORMATS[written]
+        if "A" in picture.mode and kind in ("BMP", "PPM"):
+            fail(USAGE, f"{written} holds no alpha, which this image has; write .png, .tif or .webp")
+        if written == ".pgm" and picture.mode != "L":
+            fail(USAGE, f"{written} is for grey images, this one is {picture.mode}; write .ppm")
         with terminal.opened(target) as file:
             terminal.save_picture(picture, file, kind, options, source)
         return {"width": picture.width, "height": picture.height, "mode": picture.mode}
@@ -246,7 +266,7 @@ def decode(
 
 
 def _codec_options(pairs: list[str]) -> Json:
-    """KEY=VALUE words as codec_options: whole numbers and true/false become what they look like."""
+    """KEY=VALUE words as codec_options: whole numbers, true/false and JSON objects become what they look like."""
     options: Json = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
@@ -254,6 +274,11 @@ def _codec_options(pairs: list[str]) -> Json:
             fail(USAGE, f"--codec-option must be KEY=VALUE, got {pair!r}")
         if text.lower() in ("true", "false"):
             options[key] = text.lower() == "true"
+        elif text.startswith("{"):
+            try:
+                options[key] = json.loads(text)
+            except ValueError as error:
+                fail(USAGE, f"--codec-option {key} must be JSON where it begins with a brace: {error}")
         else:
             try:
                 options[key] = int(text)
@@ -266,15 +291,20 @@ def _region(text: str | None) -> tuple[int, int, int, int] | None:
     if text is None:
         return None
     parts = text.split(",")
-    if len(parts) != 4 or not all(part.strip().isdigit() for part in parts):
+    if len(parts) != 4 or not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", part) for part in parts):
         fail(USAGE, f"--region must be X,Y,W,H in pixels, got {text!r}")
     x, y, w, h = (int(part) for part in parts)
     return x, y, w, h
 
 
-def _need_codec_of(data: bytes) -> None:
+def _limits(max_pixels: int | None, max_memory: int | None) -> fastcodec.Limits:
+    given = {"max_pixels": max_pixels, "max_memory": max_memory}
+    return fastcodec.Limits(**{name: value for name, value in given.items() if value is not None})
+
+
+def _need_codec_of(data: bytes, limits: fastcodec.Limits) -> None:
     """Failure (an optional part is missing) when the stream's codec is known but not installed."""
-    name = fastcodec.info(data).codec
+    name = fastcodec.info(data, limits=limits).codec
     if name in CODECS and CODECS[name].kind == "image":  # decoding says which model is missing
         terminal.need_codec(name)
 
@@ -283,11 +313,12 @@ def _need_codec_of(data: bytes) -> None:
 
 
 @app.command()
-def info(inputs: Inputs, as_json: AsJson = False) -> None:
+def info(inputs: Inputs, max_pixels: MaxPixels = None, as_json: AsJson = False) -> None:
     """Show what is in files, without decoding pixels."""
+    limits = _limits(max_pixels, None)
 
     def work(source: str, target: Path | None) -> Json:
-        row = report.info_json(terminal.read(source))
+        row = report.info_json(terminal.read(source), limits)
         if not as_json:
             terminal.print_info({"input": source, **row})
         return row
@@ -296,14 +327,21 @@ def info(inputs: Inputs, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def verify(inputs: Inputs, as_json: AsJson = False, quiet: Quiet = False) -> None:
+def verify(
+    inputs: Inputs,
+    max_pixels: MaxPixels = None,
+    max_memory: MaxMemory = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
     """Check files by decoding them fully."""
+    limits = _limits(max_pixels, max_memory)
 
     def work(source: str, target: Path | None) -> Json:
         data = terminal.read(source)
-        _need_codec_of(data)
-        fastcodec.verify(data)
-        return {"ok": True, **report.info_json(data)}
+        _need_codec_of(data, limits)
+        fastcodec.verify(data, limits=limits)
+        return {"ok": True, **report.info_json(data, limits)}
 
     terminal.each(inputs, work, None if quiet else lambda row: "ok", as_json=as_json)
 
@@ -331,7 +369,8 @@ def compare(
         fail(USAGE, f"compare takes one image, {image!r} matches {len(sources)}")
     source = sources[0]
     page = output or Path("stdin" if source == "-" else Path(source).name).with_suffix(".html")
-    _compare(lambda: _pixels(source), Path(source).name, page, keep, target_bytes, bpp, threads, force, as_json)
+    own = None if source == "-" else Path(source)
+    _compare(lambda: _pixels(source), Path(source).name, own, page, keep, target_bytes, bpp, threads, force, as_json)
 
 
 @app.command()
@@ -346,12 +385,14 @@ def demo(
     from fastcodec import compare as comparison
 
     pixels = comparison.demo_image(image)
-    _compare(lambda: pixels, image, output_dir / f"{image}.html", output_dir, None, bpp, threads, True, as_json)
+    page = output_dir / f"{image}.html"
+    _compare(lambda: pixels, image, None, page, output_dir, None, bpp, threads, True, as_json)
 
 
 def _compare(
     load: Callable[[], Any],
     name: str,
+    source: Path | None,
     page: Path,
     keep: Path | None,
     target_bytes: int | None,
@@ -367,22 +408,28 @@ def _compare(
     if bpp is not None and not 0 < bpp < float("inf"):
         fail(USAGE, f"--bpp must be a number above 0, got {bpp}")
     terminal.may_write(page, force, make=page.parent == keep)
-    with terminal.status() as say:
+    stem = "stdin" if name == "-" else Path(name).stem
+    kept = [keep / f"{stem}{ending}" for ending in comparison.endings()] if keep else []
+    for path in kept:
+        terminal.may_write(path, force, make=True)
+    for path in (page, *kept):
+        if source is not None and path.exists() and path.samefile(source):
+            fail(USAGE, f"{source} would be overwritten by {path}; use another --output or --keep")
+    try:
+        pixels = load()
+    except Exception as error:
+        raise typer.Exit(terminal.complain(error, f"{name}: ")) from error
+    with terminal.status() as say, _usage():
         found = comparison.compare(
-            load(), name, target_bytes=target_bytes, target_bpp=bpp, threads=threads,
+            pixels, name, target_bytes=target_bytes, target_bpp=bpp, threads=threads,
             progress=lambda title: say(f"{title} ..."),
         )  # fmt: skip
         say("writing the page ...")
         text = comparison.html(found)
-    files = {}
-    if keep:
-        stem = "stdin" if name == "-" else Path(name).stem
-        files = {keep / f"{stem}{entry.ending}": entry.data for entry in found.entries}
-    for path in files:
-        terminal.may_write(path, force, make=True)
+    files = {keep / f"{stem}{entry.ending}": entry.data for entry in found.entries} if keep else {}
     if keep:
         keep.mkdir(parents=True, exist_ok=True)
-    for path, data in {**files, page: text.encode("utf-8")}.items():
+    for path, data in {**files, page: text.encode("utf-8", "backslashreplace")}.items():
         terminal.write(path, data)
     if as_json:
         terminal.print_json({**found.as_json(), "page": str(page), "files": [str(path) for path in files]})
@@ -411,7 +458,7 @@ def bench_rd(
     processes: Annotated[int, typer.Option("-j", "--processes", min=1, help="Images side by side.")] = 1,
     threads: Threads = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is already there.")] = False,
-    plot: Annotated[bool, typer.Option("--plot/--no-plot", help="Draw rd.png (extra: bench).")] = True,
+    plot: Annotated[bool, typer.Option("--plot/--no-plot", help="Draw rd.png (extra: plot).")] = True,
     grey: Annotated[bool, typer.Option("--grey", help="Measure the luma of the images.")] = False,
     model: Annotated[
         list[str] | None, typer.Option(help="Name of a packed model for the one codec measured; repeat to compare.")
@@ -460,7 +507,7 @@ def bench_paper(
     replace: Annotated[
         list[str] | None, typer.Option(metavar="NAME=FILE", help="Another file for one of them; repeat for several.")
     ] = None,
-    picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Draw paper.png (extra: bench).")] = True,
+    picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Draw paper.png (extra: plot).")] = True,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:

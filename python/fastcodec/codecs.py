@@ -257,43 +257,45 @@ def _pick(pixels: Image, shape: Shape) -> Image:
     return pixels[..., 1:2] if shape[2] == 1 and pixels.shape[2] == 3 else pixels
 
 
-@contextlib.contextmanager
-def _room(n_bytes: int) -> Iterator[None]:
-    """Pillow writes such a JPEG into one buffer, which it makes too small for noise; here it gets `n_bytes`."""
-    from PIL import ImageFile
+class _Raised:
+    """A number of a Pillow module that is at least what those need who use it just now."""
 
-    with _room_lock:
-        if not _room_users:
-            _room_before.append(ImageFile.MAXBLOCK)
-        _room_users.append(n_bytes)
-        ImageFile.MAXBLOCK = max(*_room_users, *_room_before)
-    try:
-        yield
-    finally:
-        with _room_lock:
-            _room_users.remove(n_bytes)
-            if not _room_users:
-                ImageFile.MAXBLOCK = _room_before.pop()
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+        self.forget()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.forget)
+
+    def forget(self) -> None:
+        """None is in use; in a forked child the threads that had the lock or some room are not there."""
+        before: list[int | None] = getattr(self, "before", [])
+        if before:
+            setattr(importlib.import_module(self.module), self.name, before[0])
+        self.lock, self.users = threading.Lock(), list[int]()
+        self.before: list[int | None] = []
+
+    @contextlib.contextmanager
+    def to(self, n: int) -> Iterator[None]:
+        module = importlib.import_module(self.module)
+        with self.lock:
+            if not self.users:
+                self.before.append(getattr(module, self.name))
+            self.users.append(n)
+            if self.before[0] is not None:  # else there is no limit
+                setattr(module, self.name, max(*self.users, self.before[0]))
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.users.remove(n)
+                if not self.users:
+                    setattr(module, self.name, self.before.pop())
 
 
-_room_lock = threading.Lock()
-_room_users: list[int] = []
-_room_before: list[int] = []
-
-
-def _forget_rooms() -> None:
-    """In a forked child: the threads that had the lock or some room are not there."""
-    global _room_lock
-    _room_lock = threading.Lock()
-    _room_users.clear()
-    if _room_before:
-        from PIL import ImageFile
-
-        ImageFile.MAXBLOCK = _room_before.pop()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_rooms)
+#: Pillow writes some JPEGs into one buffer, which it makes too small for noise.
+_room = _Raised("PIL.ImageFile", "MAXBLOCK")
+#: Pillow's own limit, for images whose size has been checked already.
+_pixels = _Raised("PIL.Image", "MAX_IMAGE_PIXELS")
 
 
 def _encode_jpeg(image: Image, quality: float, subsampling: str, options: Options, *, planes: str = "") -> bytes:
@@ -303,7 +305,7 @@ def _encode_jpeg(image: Image, quality: float, subsampling: str, options: Option
     else:
         params["quality"] = quality
     # The longest code of a coefficient has 27 bits; the buffer costs only what is written to it.
-    with _room(min((1 << 31) - 1, 65536 + 4 * image.size)):
+    with _room.to(min((1 << 31) - 1, 65536 + 4 * image.size)):
         return _save(image, "JPEG", planes=planes, subsampling=subsampling, optimize=True, **params)
 
 
@@ -325,7 +327,8 @@ def _decode_webp(file: bytes, shape: Shape) -> Image:
     size = heads.webp_size(file)
     if size != shape[:2]:
         raise CodecError(f"the payload says {_show(size)}, the header {_show(shape)}")
-    return _load(file, "WebP", shape)
+    with _pixels.to(shape[0] * shape[1]):
+        return _load(file, "WebP", shape)
 
 
 def _encode_avif(image: Image, quality: float, subsampling: str, options: Options) -> bytes:

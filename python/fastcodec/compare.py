@@ -115,8 +115,10 @@ def compare(
         raise ValueError("give target_bytes or target_bpp, got both")
     pixels = image.shape[0] * image.shape[1]
     requested = target_bytes if target_bytes is not None else int((target_bpp or DEFAULT_BPP) * pixels / 8)
+    if target_bytes is not None and target_bytes < 1:
+        raise ValueError(f"target_bytes must be at least 1, got {target_bytes}")
     if requested < 1:
-        raise ValueError(f"the byte budget must be at least 1, got {requested}")
+        raise ValueError(f"{target_bpp or DEFAULT_BPP} bits per pixel of {pixels} pixels are less than a byte")
     entries: list[Entry] = []
     missing: dict[str, str] = {}
     budget = requested
@@ -136,7 +138,18 @@ def compare(
         if key == "jpeg" and not wrapped:
             budget = found.bytes
         entries.append(found)
+    if not entries:
+        raise ValueError(f"no codec can write {name} in {requested} bytes; raise the budget")
     return Comparison(name, image, requested, budget, entries, missing)
+
+
+def endings() -> list[str]:
+    """Of the files that the entries of a comparison hold."""
+    return [_ending(codec, False) for codec in BARE] + [_ending(codec, True) for codec in WRAPPED]
+
+
+def _ending(codec: str, wrapped: bool) -> str:
+    return f".{codec}.fcd" if wrapped else by_name(codec).extension
 
 
 def _bare_entry(image: metrics.Image, codec: str, title: str, budget: int, threads: int | None) -> Entry | None:
@@ -227,7 +240,7 @@ def _entry(
         encode_s=seconds,
         decode_s=decode_s,
         wrapped=method.wrapped,
-        ending=f".{codec}.fcd" if method.wrapped else by_name(codec).extension,
+        ending=_ending(codec, method.wrapped),
         decoded=decoded,
         data=data,
     )

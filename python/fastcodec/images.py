@@ -18,6 +18,8 @@ Array = npt.NDArray[np.uint8]
 _ORIENTATION, _SHORT = 0x0112, 3
 _EXIF_ID = b"Exif\0\0"
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+# What a TIFF file says of its picture: description, make, model, software, date, artist and copyright.
+_TIFF_TAGS, _EXIF_DIRECTORIES = (270, 271, 272, 305, 306, 315, 33432), (0x8769, 0x8825)
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,14 @@ def _torch_to_hwc(x: Any) -> npt.NDArray[Any]:
 def _wrong_type(dtype: str, from_float: str, from_int: str) -> str:
     if "float" in dtype:
         remedy = f"if it holds 0 to 1, use {from_float}"
-    elif "16" in dtype:
+    elif "bool" in dtype:
+        remedy = f"use 255 * {from_int}"
+    elif "uint16" in dtype:
         remedy = "scale its 16 bits down to 8 first: x // 257, then convert to uint8"
+    elif "int" in dtype:
+        remedy = f"if it holds 0 to 255, use {from_int}"
     else:
-        remedy = f"use {from_int}"
+        remedy = "make it numbers from 0 to 255 first"
     return f"x must be uint8, got {dtype}; {remedy}"
 
 
@@ -134,11 +140,11 @@ def _from_array(x: npt.NDArray[Any]) -> Source:
 def _read_pil(x: Any) -> Source:
     from PIL import ImageOps
 
-    if x.mode in _DEEP_MODES:
-        raise TypeError(
-            f"x has mode {x.mode}, more than 8 bits a channel; scale it down first, "
-            "for 16 bits: PIL.Image.fromarray((numpy.asarray(x) // 257).astype('uint8'))"
-        )
+    if deep := deep_mode(x):
+        remedy = "; scale it down to 8 bits first"
+        if deep.startswith("I;16"):
+            remedy += ": PIL.Image.fromarray((numpy.asarray(x) // 257).astype('uint8'))"
+        raise TypeError(f"x has mode {deep}, more than 8 bits a channel{remedy}")
     metadata = _pil_metadata(x)
     turned = ImageOps.exif_transpose(x) if _is_turned(x) else x
     if "xmp" in metadata and isinstance(turned.info.get("xmp"), bytes):
@@ -148,6 +154,15 @@ def _read_pil(x: Any) -> Source:
         metadata.pop("icc", None)  # the profile speaks of the colours that the conversion leaves
     source = _from_array(np.asarray(turned if turned.mode == mode else turned.convert(mode)))
     return Source(source.image, source.alpha, metadata)
+
+
+def deep_mode(x: Any) -> str:
+    """The mode of a PIL image of more than 8 bits a channel, or ""; for a file that is not loaded yet, its own."""
+    if x.mode in _DEEP_MODES:
+        return str(x.mode)
+    stored = [part for tile in getattr(x, "tile", ()) for part in tile[3:] if isinstance(part, (str, tuple))]
+    names = [name for part in stored for name in ((part,) if isinstance(part, str) else part[:1])]
+    return next((name for name in names if isinstance(name, str) and ";16" in name), "")
 
 
 def _is_turned(x: Any) -> bool:
@@ -165,10 +180,30 @@ def _plain_mode(x: Any) -> str:
 
 def _pil_metadata(x: Any) -> dict[str, bytes]:
     found = {"icc": x.info.get("icc_profile"), "exif": x.info.get("exif"), "xmp": x.info.get("xmp")}
+    if not found["exif"] and getattr(x, "format", None) == "TIFF":
+        found["exif"] = tiff_exif(x)
     metadata = {name: bytes(value) for name, value in found.items() if isinstance(value, (bytes, bytearray)) and value}
     if "exif" in metadata:
         metadata["exif"] = reset_orientation(metadata["exif"].removeprefix(_EXIF_ID))
     return metadata
+
+
+def tiff_exif(x: Any) -> bytes:
+    """What the directories of an opened TIFF file say of the picture, as an EXIF block; empty when they say nothing."""
+    from PIL.Image import Exif
+
+    kept = Exif()
+    try:
+        found = x.getexif()
+        for tag in _TIFF_TAGS:
+            if tag in found:
+                kept[tag] = found[tag]
+        for directory in _EXIF_DIRECTORIES:
+            if entries := found.get_ifd(directory):
+                kept.get_ifd(directory).update(entries)
+        return kept.tobytes() if len(kept) or any(kept.get_ifd(d) for d in _EXIF_DIRECTORIES) else b""
+    except Exception:  # as in _is_turned
+        return b""
 
 
 def reset_orientation(exif: bytes) -> bytes:

@@ -302,7 +302,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArra
             _require(meta_text is not None, f"{path.name}: no 'fastcodec' entry in the metadata; not a packed model")
             tensors = {name: np.ascontiguousarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
         meta = _parse_json(str(meta_text))
-    except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (SafetensorError, ValueError, TypeError, KeyError, RecursionError, AttributeError) as error:
         raise ModelError(f"{path.name}: not a readable packed model: {error}") from error
     try:
         _require(isinstance(meta, dict), "metadata must be an object")
@@ -503,7 +503,12 @@ def _installed(folders: tuple[Path, ...]) -> dict[bytes, PackedModel]:
     models: dict[bytes, PackedModel] = {}
     for folder in folders:
         for path in sorted(folder.glob(f"*{SUFFIX}")):
-            model = load(path)
+            try:
+                model = load(path)
+            except ModelError as error:
+                raise ModelError(
+                    f"{folder}: {error}; take the file away, or the folder out of {PATH_VARIABLE}"
+                ) from error
             models.setdefault(model.id, model)
     return models
 

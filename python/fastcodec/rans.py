@@ -182,13 +182,15 @@ def tables_from_pmf(pmfs: Sequence[npt.ArrayLike], lows: Sequence[int] | int = 0
         lows = [lows] * len(pmfs)
     if len(lows) != len(pmfs):
         raise ValueError(f"lows must have one value for each of the {len(pmfs)} pmfs, got {len(lows)}")
+    if not all(int(low) == low and -126 <= low <= 126 for low in lows):
+        raise ValueError(f"lows must be whole numbers in -126..126, got {[*lows]}")
     freqs = []
     for t, pmf in enumerate(pmfs):
         p = np.asarray(pmf, dtype=np.float64)
         if p.ndim != 1 or not 1 <= p.size <= 253:
             raise ValueError(f"pmf {t} must be a vector of 1 to 253 values, got shape {p.shape}")
-        if not (np.isfinite(p).all() and (p >= 0).all() and p.sum() > 0):
-            raise ValueError(f"pmf {t} must be finite, non-negative and not all zero")
+        if not (np.isfinite(p).all() and (p >= 0).all() and 1e-290 < p.sum() < 1e290):
+            raise ValueError(f"pmf {t} must be finite and non-negative, and its sum in 1e-290 .. 1e290")
         if p.size == 1 and not escape:
             raise ValueError(f"pmf {t} has one value and no escape: nothing is left to code")
         ends = 1 if escape else 0
@@ -237,6 +239,25 @@ def _check_chunk(chunk: int) -> None:
         raise ValueError(f"chunk must be one of {CHUNK_SIZES}, got {chunk}")
 
 
+def _given(tables: Tables | None) -> Tables:
+    if tables is None:
+        return gaussian_tables()
+    if not isinstance(tables, Tables):
+        raise TypeError(
+            f"tables must be Tables or None, got {type(tables).__name__}; make them with tables_from_sigmas"
+        )
+    return tables
+
+
+def _at_most(threads: int | None) -> int:
+    """The number of threads for the core, 0 where the library's setting holds."""
+    if threads is None:
+        return 0
+    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
+        raise ValueError(f"threads must be a whole number from 1, or None, got {threads!r}")
+    return int(threads)
+
+
 def scale_index(sigma: Any, tables: Tables | None = None) -> Any:
     """Table of each scale: the nearest one on a logarithmic axis, decided by integer compares of the float's bits.
 
@@ -250,7 +271,7 @@ def scale_index(sigma: Any, tables: Tables | None = None) -> Any:
     Raises:
         TypeError, ValueError: another dtype; tables that are not Gaussians.
     """
-    tables = tables or gaussian_tables()
+    tables = _given(tables)
     if not tables.sigmas:
         raise ValueError("tables must have sigmas; make them with gaussian_tables or tables_from_sigmas")
     scales = np.array(tables.sigmas)
@@ -304,7 +325,7 @@ def encode(
     Raises:
         TypeError, ValueError: wrong arrays, an index past the tables, a symbol outside a table without escapes.
     """
-    tables = tables or gaussian_tables()
+    tables = _given(tables)
     _check_chunk(chunk)
     if _on_gpu(symbols):
         from fastcodec import _rans_cuda
@@ -317,7 +338,7 @@ def encode(
         raise TypeError(f"symbols must be int16 or int32, got {values.dtype}; use .astype(np.int16)")
     if values.shape != which.shape:
         raise ValueError(f"index must have the shape of symbols {values.shape}, got {which.shape}")
-    return _core.rans_encode(values, values.itemsize, which, tables.native, chunk, threads or 0, backend or "")
+    return _core.rans_encode(values, values.itemsize, which, tables.native, chunk, _at_most(threads), backend or "")
 
 
 def decode(
@@ -345,7 +366,7 @@ def decode(
         FormatError (or its kinds TruncatedError, ChecksumError): a damaged stream, other tables, another count.
         TypeError, ValueError: wrong arguments.
     """
-    tables = tables or gaussian_tables()
+    tables = _given(tables)
     if dtype not in (None, "int16", "int32"):
         raise ValueError(f"dtype must be 'int16', 'int32' or None, got {dtype!r}")
     if _on_gpu(index):
@@ -358,7 +379,7 @@ def decode(
     if head["kind"] != "symbols":
         raise FormatError("range coder stream holds bytes, expected indexed symbols; use decode_bytes")
     out = np.empty(which.shape, dtype or ("int32" if head["wide"] else "int16"))
-    _core.rans_decode(data, which, tables.native, out, out.itemsize, threads or 0, backend or "")
+    _core.rans_decode(data, which, tables.native, out, out.itemsize, _at_most(threads), backend or "")
     return back(out)
 
 
@@ -370,7 +391,7 @@ def encode_bytes(data: Any, *, chunk: int = 1 << 18, threads: int | None = None,
         chunk, threads, backend: as in `encode`.
     """
     _check_chunk(chunk)
-    return _core.rans_encode_bytes(data, chunk, threads or 0, backend or "")
+    return _core.rans_encode_bytes(data, chunk, _at_most(threads), backend or "")
 
 
 def decode_bytes(
@@ -382,6 +403,8 @@ def decode_bytes(
         LimitError: the stream says that it holds more than max_bytes.
         FormatError: a damaged stream; TruncatedError, ChecksumError: its kinds.
     """
+    if isinstance(max_bytes, bool) or not isinstance(max_bytes, (int, np.integer)) or max_bytes < 0:
+        raise ValueError(f"max_bytes must be a whole number from 0, got {max_bytes!r}")
     head = _core.rans_info(data)
     if head["kind"] == "symbols":
         raise FormatError("range coder stream holds indexed symbols, expected bytes; use decode")
@@ -390,7 +413,7 @@ def decode_bytes(
             f"max_bytes is {max_bytes}, and the stream holds {head['size']} bytes; raise max_bytes to accept it"
         )
     out = np.empty(head["size"], np.uint8)
-    _core.rans_decode_bytes(data, out, threads or 0, backend or "")
+    _core.rans_decode_bytes(data, out, _at_most(threads), backend or "")
     return out
 
 

@@ -15,11 +15,12 @@ import hashlib
 import importlib.util
 import json
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +142,10 @@ def measure(image: metrics.Image, method: Method, quality: int, folder: Path, th
     return point
 
 
-def info_json(data: bytes) -> Json:
+def info_json(data: bytes, limits: fastcodec.Limits | None = None) -> Json:
     """`fastcodec.info` as plain JSON values; of metadata only the sizes."""
     row: Json = {}
-    for name, value in dataclasses.asdict(fastcodec.info(data)).items():
+    for name, value in dataclasses.asdict(fastcodec.info(data, limits=limits or fastcodec.Limits())).items():
         if name in ("icc", "exif", "xmp"):
             row[f"{name}_bytes"] = len(value or b"")
         else:
@@ -241,7 +242,7 @@ def bench_rd(
     """
     check_models(models, codec_names)
     if plot and importlib.util.find_spec("matplotlib") is None:
-        raise ImportError("matplotlib is not installed; run: pip install 'fastcodec[bench]', or use --no-plot")
+        raise ImportError("matplotlib is not installed; run: pip install 'fastcodec[plot]', or use --no-plot")
     if not images:
         raise ValueError("images must name at least one image, got none")
     if len({path.name for path in images}) != len(images):
@@ -375,15 +376,33 @@ def _run_jobs(jobs: Sequence[_Job], processes: int) -> Iterator[Json]:
     if processes <= 1:
         yield from (job.run() for job in jobs)
         return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        waiting: set[Future[Json]] = {pool.submit(_Job.run, job) for job in jobs}
-        try:
-            while waiting:
-                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in finished)
-        finally:
-            for future in waiting:
-                future.cancel()
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    try:
+        with _interrupts_ignored():  # by the processes that begin here for good
+            waiting: set[Future[Json]] = {pool.submit(_Job.run, job) for job in jobs}
+        while waiting:
+            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in finished)
+    except BaseException:
+        with _interrupts_ignored():
+            for child in active_children():
+                child.terminate()
+            pool.shutdown(cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # not in the main thread, which gets them
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _with_rivals(codec: str, model: str | None, results: Sequence[Json]) -> list[Json]:

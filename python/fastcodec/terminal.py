@@ -9,6 +9,7 @@ import glob
 import io
 import json
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -23,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import fastcodec
-from fastcodec import machine, report
+from fastcodec import images, machine, report
 from fastcodec.codecs import Codec, by_name
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ OK, BAD_DATA, USAGE, MISSING, SYSTEM, INTERRUPTED = 0, 1, 2, 3, 4, 130
 Json = dict[str, Any]
 #: Show tracebacks; set by --debug.
 debug = False
+#: Standard streams that were closed when the command began; they lead nowhere.
+closed: set[str] = set()
 
 
 # Errors ------------------------------------------------------------------------------------------
@@ -67,13 +70,25 @@ def explain(error: BaseException) -> tuple[int, str]:
         return USAGE, f"{message} (see: {context.command_path if context else 'fastcodec'} --help)"
     if isinstance(error, (fastcodec.BackendError, fastcodec.ModelError, ImportError)):
         return MISSING, message
+    if isinstance(error, fastcodec.LimitError):
+        return BAD_DATA, _as_options(message)
     if isinstance(error, (fastcodec.Error, TypeError, ValueError)):
         return BAD_DATA, message
     if isinstance(error, MemoryError):
         return SYSTEM, "out of memory"
+    if isinstance(error, OSError) and error.errno is None:  # what Pillow raises at files that are no images
+        return BAD_DATA, message
     if isinstance(error, OSError):
         return SYSTEM, f"{error.strerror or message}{f': {error.filename}' if error.filename else ''}"
     return BAD_DATA, f"{type(error).__name__}: {message}"
+
+
+def _as_options(message: str) -> str:
+    """A LimitError's remedy as the command line has it."""
+    found = re.search(r"pass limits=Limits\((max_pixels|max_memory)=(\d+)\)", message)
+    if found is None:
+        return message.partition("; if you trust")[0]
+    return message.replace(found[0], f"give --{found[1].replace('_', '-')} {found[2]}")
 
 
 def complain(error: BaseException, about: str = "") -> int:
@@ -120,8 +135,6 @@ def each(
             if ending:
                 row["output"] = "-" if target is None else str(target)
             try:
-                if target:
-                    target.parent.mkdir(parents=True, exist_ok=True)
                 row.update(work(source, target))
             except Exception as error:
                 code = complain(error, f"{source}: ")
@@ -169,6 +182,8 @@ def plan(
         fail(USAGE, "give one of --output and --output-dir")
     if output is not None and not names_file(output):
         output_dir, output = Path(output), None
+    if output_dir is not None and output_dir.exists() and not output_dir.is_dir():
+        fail(USAGE, f"{output_dir} is a file, not a folder")
     if output is not None and len(sources) > 1:
         fail(USAGE, f"--output {output} is one file, but there are {len(sources)} inputs; use --output-dir")
     targets: list[Path | None] = []
@@ -219,9 +234,12 @@ def may_write(path: Path, force: bool, *, make: bool = False) -> None:
 def opened(target: Path | None) -> Iterator[Any]:
     """A binary file to write: atomic for a path, stdout for None (written when the block ends well)."""
     if target is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with machine.atomic(target) as file:
             yield file
         return
+    if "stdout" in closed:
+        fail(SYSTEM, "stdout is closed")
     buffer = io.BytesIO()
     yield buffer
     rest = buffer.getbuffer()
@@ -243,6 +261,8 @@ def write(target: Path | None, data: bytes) -> None:
 def read(source: str) -> bytes:
     """A stream's bytes from a file or stdin; LimitError above Limits().max_bytes, before reading on."""
     limits = fastcodec.Limits()
+    if source == "-" and "stdin" in closed:
+        fail(SYSTEM, "stdin is closed")
     if source != "-":
         limits.check("max_bytes", os.path.getsize(source), source)
     with contextlib.ExitStack() as stack:
@@ -268,13 +288,20 @@ def open_image(source: str) -> Image:
     warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
     stream: Any = source
     if source == "-":
+        if "stdin" in closed:
+            fail(SYSTEM, "stdin is closed")
         stream = io.BytesIO(sys.stdin.buffer.read())
     elif not os.path.isfile(source):  # a pipe, which Pillow could not seek in
         stream = io.BytesIO(Path(source).read_bytes())
     try:
         with PIL.Image.open(stream) as found:
+            if images.deep_mode(found):
+                images.read(found)  # says what to do
+            exif = images.tiff_exif(found) if found.format == "TIFF" else b""  # which loading closes
             found.load()
             image: Image = found.copy()
+            if exif:
+                image.info.setdefault("exif", exif)
             return image
     except PIL.UnidentifiedImageError:
         fail(BAD_DATA, "not an image that Pillow can open")
@@ -284,15 +311,17 @@ def open_image(source: str) -> Image:
         if error.errno is not None:
             raise
         fail(BAD_DATA, f"damaged image: {error}")
-    except (SyntaxError, ValueError, EOFError) as error:  # what Pillow's readers raise at damaged files
+    except (SyntaxError, ValueError, EOFError, RuntimeError) as error:  # what Pillow's readers raise at damaged files
         fail(BAD_DATA, f"damaged image: {error}")
 
 
 def save_picture(picture: Image, file: Any, kind: str, options: Json, source: str) -> None:
     """Writes a decoded picture; metadata that the format cannot hold is left out, with a word on stderr."""
     start = file.tell()
+    if kind in ("BMP", "PPM") and picture.info:
+        print(f"fastcodec: {source}: {kind} cannot hold its metadata, left out", file=sys.stderr)
     try:
-        picture.save(file, kind, **options, **_kept_metadata(picture, kind))
+        picture.save(file, kind, **{**options, **_kept_metadata(picture, kind)})
     except Exception as error:  # of many kinds, as the metadata is whatever the encoder was given
         if not picture.info or (isinstance(error, OSError) and error.errno is not None):
             raise
@@ -316,11 +345,16 @@ def _kept_metadata(picture: Any, kind: str) -> Json:
         del kept["xmp"]
         kept["pnginfo"] = PngInfo()
         kept["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8") if isinstance(xmp, bytes) else xmp)
-    if kind == "TIFF" and xmp is not None:
-        from PIL.TiffImagePlugin import ImageFileDirectory_v2
+    if kind == "TIFF" and ("exif" in kept or xmp is not None):
+        from PIL.Image import Exif
 
-        kept["tiffinfo"] = ImageFileDirectory_v2()
-        kept["tiffinfo"][700] = kept.pop("xmp")
+        exif = Exif()
+        exif.load(kept.pop("exif", b""))
+        if any(directory in exif for directory in (0x8769, 0x8825, 0xA005)):
+            kept["compression"] = "raw"  # with another the writer loses what EXIF keeps in directories of its own
+        if xmp is not None:
+            exif[700] = kept.pop("xmp")
+        kept["exif"] = exif
     return kept
 
 
@@ -333,7 +367,19 @@ def console() -> Console:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(report.plain(value), indent=2, ensure_ascii=False))
+    only_ascii = (sys.stdout.encoding or "").lower().replace("-", "") not in ("utf8", "utf16", "utf32")
+    print(json.dumps(report.plain(value), indent=2, ensure_ascii=only_ascii))
+
+
+def prepare_streams() -> None:
+    """Standard streams that take any name of a file, and are there even where the caller has closed them."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            closed.add(name)
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_rows(rows: Sequence[Json], as_json: bool, nothing: str) -> None:
