@@ -558,3 +558,36 @@ def test_torch_on_the_cpu() -> None:
         program.run_torch(torch.zeros(20, 30, 1, dtype=torch.uint8), 0, (20, 30))
     with pytest.raises(ValueError, match=r"use x\.cpu\(\)"):
         program.run_torch(torch.zeros(20, 30, 3, dtype=torch.uint8, device="meta"), 0, (20, 30))
+
+
+def test_nothing_but_launches_while_the_caller_records() -> None:
+    """More calls than are kept as graphs, then others while the caller records the stream: here any stream but 0."""
+    program = Program(*cases.network_fast(width=8, blocks=1))
+    pictures = [cases.image(6 + i, 9, seed=i) for i in range(12)]
+
+    def run_on(picture: np.ndarray, stream: int) -> np.ndarray:
+        out = np.empty((*picture.shape[:2], 3), np.uint8)
+        program.run_device(
+            picture.ctypes.data,
+            picture.shape[:2],
+            out.ctypes.data,
+            0,
+            picture.shape[:2],
+            device="emulator",
+            stream=stream,
+        )
+        return out
+
+    for picture in [*pictures[:8], *pictures[:8]]:
+        run_on(picture, 0)
+    for picture in pictures:
+        np.testing.assert_array_equal(run_on(picture, 1), program.run(picture, 0, picture.shape[:2]))
+    for picture in pictures:  # and afterwards there are graphs again
+        for _ in range(3):
+            np.testing.assert_array_equal(run_on(picture, 0), program.run(picture, 0, picture.shape[:2]))
+
+
+def test_a_workspace_must_be_aligned() -> None:
+    program = Program(*cases.network_fast(width=8, blocks=1))
+    with pytest.raises(ValueError, match="workspace must be an address aligned to 256"):
+        program.run_device(256, (8, 8), 256, 0, (8, 8), device="emulator", workspace=8)

@@ -746,3 +746,26 @@ def test_installed_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         packed_model.find(bytes(range(1, 9)))
     with pytest.raises(ModelError, match=r"no model named 'x'; installed: .*codec-a-fast"):
         packed_model.by_name("x")
+
+
+def test_a_program_that_would_take_too_much_is_refused() -> None:
+    """Many operations on the same small tensors: what they take when loaded counts."""
+    b = cases.ProgramBuilder(1024, tuple(range(200)))
+    x = b.conv("image", 1024, groups=1024)
+    one = b.ops[0]
+    for name in ("weight", "bias", "mult"):  # all levels
+        if name != "weight":
+            b.tensors[one[name]] = np.resize(b.tensors[one[name]], (200, 1024))
+    assert Program(b.program(x), b.tensors).native.n_bytes < 8 << 20, "groups are not kept as a dense convolution"
+    for _ in range(250):
+        x = b._add({**one, "in": [x]}, 1024, "u8")
+    with pytest.raises(ModelError, match=r"op \d+ .*the program takes \d+ bytes up to here, at most 1073741824"):
+        Program(b.program(x), b.tensors)
+
+
+def test_multiplications_are_counted_for_images_that_there_can_be() -> None:
+    native = Program(*real_program("rec1")).native
+    assert native.macs(2, 2) > 0
+    for size in ((0, 1), (1, -1), (1 << 21, 1)):
+        with pytest.raises(ValueError, match="must be 1 to 1048576"):
+            native.macs(*size)

@@ -612,3 +612,9 @@ def test_wrong_arguments_say_what_is_expected(call: object, error: type[Exceptio
     assert callable(call)
     with pytest.raises(error, match=message):
         call(np.zeros(5, np.int16), np.zeros(5, np.uint8))
+
+
+def test_a_table_beyond_all_symbols_is_refused() -> None:
+    for low in (127, 2**31 - 1):
+        with pytest.raises(ValueError, match=r"-126\.\.126"):
+            _core.RansTables([(low, 0, [1, 2047, 2047, 1])], b"1234")

@@ -132,6 +132,7 @@ RangeOnDevice::RangeOnDevice(const RangeTables& tables, const RangeDevice& devic
 RangeOnDevice::~RangeOnDevice() {
   try {
     const Current current(device_, device_index_);
+    device_.wait();  // for kernels that still read the tables
     for (void* data : owned_) device_.release(data, nullptr);
   } catch (...) {  // the device is gone, and its memory with it
   }

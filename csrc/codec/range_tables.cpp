@@ -16,7 +16,7 @@ namespace {
 
 void check(const RangeTable& table, size_t t) {
   if (table.freqs.size() < 3) bad_table(t, "expected frequencies [below, low..high, above], got " + std::to_string(table.freqs.size()));
-  if (table.low < -126 || table.high() > 126) {
+  if (table.low < -126 || table.low > 126 || table.high() > 126) {
     bad_table(t, "symbols must be in -126..126, got " + std::to_string(table.low) + ".." + std::to_string(table.high()));
   }
   if (table.shift < 0 || table.shift > kRangeMaxShift) {
@@ -44,7 +44,9 @@ RangeTables::RangeTables(std::vector<RangeTable> tables, std::array<uint8_t, 4> 
   if (tables.empty() || tables.size() > kRangeMaxTables) {
     throw Error(ErrorCode::kValue, "a range coder table set has 1..256 tables, got " + std::to_string(tables.size()));
   }
-  entries_ = std::make_unique<uint32_t[]>(tables.size() * 256);
+  // All 256 rows: an index that changes while it is coded finds something to divide by.
+  entries_ = std::make_unique<uint32_t[]>(256 * 256);
+  std::fill(entries_.get() + tables.size() * 256, entries_.get() + 256 * 256, kRangeEscapeFlag | 1);
   for (size_t t = 0; t < tables.size(); ++t) {
     const RangeTable& table = tables[t];
     check(table, t);
@@ -82,7 +84,7 @@ RangeTables::RangeTables(const std::array<uint16_t, 256>& byte_freqs) : n_tables
 const uint32_t* RangeTables::lookup() const {
   std::call_once(lookup_once_, [this] {
     const uint32_t n_slots = mirrored_ ? kRangeHalf : kRangeSlots;
-    lookup_ = std::make_unique<uint32_t[]>(static_cast<size_t>(n_tables_) * n_slots);
+    lookup_ = std::make_unique<uint32_t[]>(static_cast<size_t>(bytes_ ? 1 : 256) * n_slots);
     for (int t = 0; t < n_tables_; ++t) {
       uint32_t* slots = lookup_.get() + static_cast<size_t>(t) * n_slots;
       // Every encoder entry names its run of slots; an escape's run is named by -127 and 127 (and -128, the same as -127).

@@ -38,8 +38,8 @@ class RangeTables {
   int size() const { return n_tables_; }
   const std::array<uint8_t, 4>& id() const { return id_; }
   bool mirrored() const { return mirrored_; }                // every table is symmetric around 0
-  const uint32_t* entries() const { return entries_.get(); } // encoder, [size * 256]
-  const uint32_t* lookup() const;                            // decoder, [size * 4096, or * 2048 if mirrored]; made when first asked for
+  const uint32_t* entries() const { return entries_.get(); } // encoder, [256 * 256], of which size * 256 mean something
+  const uint32_t* lookup() const;                            // decoder, [256 * 4096, or * 2048 if mirrored]; made when first asked for
   const uint8_t* shifts() const { return shifts_.data(); }   // [256]
   int wide_from() const { return wide_from_; }               // first table with a shift; 256: none
   int low(int table) const { return low_[static_cast<size_t>(table)]; }

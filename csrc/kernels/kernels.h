@@ -131,6 +131,6 @@ struct Kernels {
                    uint8_t* out, int out_pixel, int n_cols);
 };
 
-constexpr int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
+static inline constexpr int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 }  // namespace fastcodec

@@ -30,7 +30,7 @@ bool can_fuse(const Op& op) {
 }
 
 bool is_two_of_four(const Op& op) {
-  return cuda::is_two_of_four({op.weight.data(), op.channels, op.conv.kernel, op.conv.in_channels});
+  return op.groups == 1 && cuda::is_two_of_four({op.weight.data(), op.channels, op.conv.kernel, op.conv.in_channels});
 }
 
 // What the layer behind `chain` would add; false if a fused kernel cannot.

@@ -146,6 +146,7 @@ struct DeviceProgram::Graph {
   void* workspace;
   void* graph;
   void* own_workspace;
+  bool failed;  // to be recorded: always launched
 
   bool is(const RunArgs& a, const void* w) const {
     return w == workspace && a.image == args.image && a.out == args.out && a.height == args.height && a.width == args.width &&
@@ -173,7 +174,7 @@ DeviceProgram::~DeviceProgram() {
     device_.wait();  // for kernels that still read the tables
     for (Graph& graph : graphs_) release_graph(graph);
     release_tables();
-  } catch (const Error&) {
+  } catch (...) {
     // The device is gone, and its memory with it.
   }
 }
@@ -203,7 +204,8 @@ void DeviceProgram::upload_step(const DeviceStep& step) {
 
 void DeviceProgram::upload_weight(const DeviceStep& step, int i) {
   const Op& op = program_->ops()[i];
-  const cuda::ConvWeights weights{op.weight.data(), op.channels, op.conv.kernel, op.conv.in_channels};
+  const std::vector<int8_t> dense = op.dense_weight(0, 1);
+  const cuda::ConvWeights weights{dense.data(), op.channels, op.conv.kernel, op.conv.in_channels};
   const int planes = cuda::n_planes(weights.n_in);
   std::vector<int8_t> packed;
   if (op.conv.depthwise) {
@@ -373,8 +375,10 @@ void DeviceProgram::release_graph(Graph& graph) const {
   if (graph.own_workspace) device_.release(graph.own_workspace, nullptr);
 }
 
-// Launches of one graph wait for each other, whatever their streams, so its workspace is safe.
+// Launches of one graph wait for each other, whatever their streams, so its workspace is safe. Where the caller records the stream
+// himself nothing may be done but launches.
 bool DeviceProgram::run_as_graph(const RunArgs& args, const Layout& layout, void* stream, void* workspace) const {
+  if (device_.is_recording(stream)) return false;
   const std::lock_guard<std::mutex> lock(graphs_mutex_);
   const auto found = std::find_if(graphs_.begin(), graphs_.end(), [&](const Graph& g) { return g.is(args, workspace); });
   if (found == graphs_.end()) {
@@ -383,17 +387,22 @@ bool DeviceProgram::run_as_graph(const RunArgs& args, const Layout& layout, void
       release_graph(graphs_.front());
       graphs_.erase(graphs_.begin());
     }
-    graphs_.push_back({args, workspace, nullptr, nullptr});
+    graphs_.push_back({args, workspace, nullptr, nullptr, false});
     return false;
   }
   std::rotate(found, found + 1, graphs_.end());
   Graph& call = graphs_.back();
-  if (device_.is_recording(stream)) return false;
+  if (call.failed) return false;
   if (!call.graph) {
     if (!workspace && layout.n_bytes > kMaxGraphWorkspace) return false;
-    if (!workspace && layout.n_bytes && !call.own_workspace) call.own_workspace = device_.allocate(layout.n_bytes, stream);
-    void* memory = workspace ? workspace : call.own_workspace;
-    call.graph = device_.capture([&](void* recorder) { launch_all(layout, memory, args, recorder); });
+    try {
+      if (!workspace && layout.n_bytes && !call.own_workspace) call.own_workspace = device_.allocate(layout.n_bytes, stream);
+      void* memory = workspace ? workspace : call.own_workspace;
+      call.graph = device_.capture([&](void* recorder) { launch_all(layout, memory, args, recorder); });
+    } catch (...) {  // another thread may have come between; what the launches themselves say is what counts
+      call.failed = true;
+      return false;
+    }
   }
   device_.replay(call.graph, stream);
   return true;

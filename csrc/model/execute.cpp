@@ -287,7 +287,7 @@ struct WorkSpace {
   size_t size = 0;
 
   void grow(size_t n_bytes) {
-    if (n_bytes <= size) return;
+    if (n_bytes <= size && size <= kMaxKeptBytes) return;
     *this = {};  // so that there are never both
     data = allocate_aligned_raw(n_bytes);
     size = n_bytes;

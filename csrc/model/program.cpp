@@ -163,23 +163,18 @@ std::vector<TableRow> part_table(const Kernels& kernels, const ConvShape& shape,
 
 // Makes the kernels' form of a convolution: as many parts of whole groups as can write their channels without touching others.
 // A 1x1 convolution is one, since its kernels skip blocks of zeros, which is faster still.
-void pack_parts(const Kernels& kernels, int groups, int64_t bound, Op* op) {
-  int n_parts = op->conv.kernel == 1 && !op->conv.wide ? 1 : groups;
-  while (groups % n_parts || (n_parts > 1 && op->channels / n_parts % kChannelAlign)) --n_parts;
-  const size_t n_in = op->conv.depthwise ? 1 : op->conv.in_channels, n_mine = n_in / n_parts;
-  const size_t n_taps = op->weight.size() / n_in / n_parts;  // of a part
+void pack_parts(const Kernels& kernels, int64_t bound, Op* op) {
+  int n_parts = op->conv.kernel == 1 && !op->conv.wide ? 1 : op->groups;
+  while (op->groups % n_parts || (n_parts > 1 && op->channels / n_parts % kChannelAlign)) --n_parts;
   for (int p = 0; p < n_parts; ++p) {
-    ConvPart part{op->conv, {}, {}, {}};
+    ConvPart part{op->conv, {}, 0, {}, {}};
     ConvShape& shape = part.conv;
     shape.in_channels /= n_parts;
     shape.out_channels /= n_parts;
-    std::vector<int8_t> mine;
-    for (size_t tap = p * n_taps; tap < (p + 1) * n_taps; ++tap) {
-      const auto from = op->weight.begin() + tap * n_in + p * n_mine;
-      mine.insert(mine.end(), from, from + n_mine);
-    }
+    const std::vector<int8_t> mine = op->dense_weight(p, n_parts);
     kernels.conv_plan(&shape, mine.data(), bound);
-    part.packed = allocate_aligned(kernels.conv_packed_bytes(shape));
+    part.packed_bytes = kernels.conv_packed_bytes(shape);
+    part.packed = allocate_aligned(part.packed_bytes);
     std::vector<int32_t> bias_shift(shape.out_channels);
     kernels.conv_pack(shape, mine.data(), part.packed.get(), bias_shift.data());
     const int first = p * shape.out_channels;
@@ -227,15 +222,10 @@ void load_conv(const OpReader& reader, bool depthwise, const Op& in, const std::
   }
   op->bias = level_table(reader, "bias", op->channels, n_levels);
   op->mult = mult_table(reader, op->channels, n_levels);
-  const auto* own = static_cast<const int8_t*>(weight.data);
-  const int64_t n_taps = n_out * kernel * kernel, n_dense = depthwise ? 1 : in.channels;
-  op->macs = n_taps * n_in;
-  op->weight.assign(n_taps * n_dense, 0);
-  for (int64_t tap = 0; tap < n_taps; ++tap) {
-    const int64_t group = tap / (n_taps / groups);
-    std::copy(own + tap * n_in, own + (tap + 1) * n_in, op->weight.begin() + tap * n_dense + group * n_in);
-  }
-  pack_parts(kernels, static_cast<int>(groups), prove_bound(reader, *op), op);
+  const auto* data = static_cast<const int8_t*>(weight.data);
+  op->weight.assign(data, data + n_out * kernel * kernel * n_in);
+  op->groups = static_cast<int>(groups);
+  pack_parts(kernels, prove_bound(reader, *op), op);
 }
 
 void load_lookup(const OpReader& reader, const Op& in, Op* op) {
@@ -355,6 +345,27 @@ AlignedBytes allocate_aligned(size_t n_bytes) {
   AlignedBytes bytes = allocate_aligned_raw(n_bytes);
   std::memset(bytes.get(), 0, (n_bytes + 63) / 64 * 64);
   return bytes;
+}
+
+std::vector<int8_t> Op::dense_weight(int part, int n_parts) const {
+  const size_t n_in = conv.depthwise ? 1 : conv.in_channels / groups, n_taps = weight.size() / n_in / n_parts;
+  const size_t n_dense = n_in * (groups / n_parts);
+  std::vector<int8_t> dense(n_taps * n_dense, 0);
+  for (size_t tap = 0; tap < n_taps; ++tap) {
+    const size_t group = tap / (n_taps * n_parts / groups);  // of this part's
+    const auto from = weight.begin() + (part * n_taps + tap) * n_in;
+    std::copy(from, from + n_in, dense.begin() + tap * n_dense + group * n_in);
+  }
+  return dense;
+}
+
+size_t Op::bytes() const {
+  size_t n = weight.size() + table.size();
+  for (const std::vector<TableRow>* rows : {&bias, &mult}) {
+    for (const TableRow& row : *rows) n += row.size() * sizeof row[0] * (parts.empty() ? 1 : 2);  // and in the parts
+  }
+  for (const ConvPart& part : parts) n += part.packed_bytes;
+  return n;
 }
 
 int Scale::apply(int n) const {
@@ -502,15 +513,22 @@ void Program::add_op(const OpSpec& spec, const ProgramSpec& program) {
       ops_[input].readers.push_back(index);
     }
   }
+  bytes_ += op.bytes();
+  reader.require(bytes_ <= kMaxProgramBytes, "the program takes " + std::to_string(bytes_) + " bytes up to here, at most " +
+                                                 std::to_string(kMaxProgramBytes) + " are allowed");
   by_name_[op.name] = index;
   ops_.push_back(std::move(op));
 }
 
 int64_t Program::macs(int height, int width) const {
+  if (height < 1 || width < 1 || height > kMaxImageSide || width > kMaxImageSide) {
+    throw Error(ErrorCode::kValue, "height and width must be 1 to " + std::to_string(kMaxImageSide) + ", got " +
+                                       std::to_string(height) + " and " + std::to_string(width));
+  }
   int64_t total = 0;
   for (const Op& op : ops_) {
     if (op.kind == OpKind::kConv) {
-      total += op.macs * op.scale.apply(height) * op.scale.apply(width);
+      total += static_cast<int64_t>(op.weight.size()) * op.scale.apply(height) * op.scale.apply(width);
     }
   }
   return total;

@@ -24,6 +24,7 @@ constexpr int kMaxLevels = 256;
 constexpr int kMaxPlanes = 64;  // of each direction in `phase`
 constexpr int kMaxPhasePeriod = 4096;
 constexpr int kMaxImageSide = 1 << 20;
+constexpr size_t kMaxProgramBytes = size_t{1} << 30;  // of a loaded program
 
 // ---- what is loaded: names and attributes as they stand in the model file ---------------------------------------
 using Attribute = std::variant<int64_t, std::string, std::vector<std::string>>;
@@ -88,6 +89,7 @@ using TableRow = std::vector<int32_t, Aligned64<int32_t>>;
 struct ConvPart {
   ConvShape conv;
   AlignedBytes packed;
+  size_t packed_bytes = 0;
   std::vector<TableRow> bias, mult;  // [levels or 1][conv_table_length], what conv_pack wants added
 };
 
@@ -106,8 +108,8 @@ struct Op {
   // convolution
   ConvShape conv{};                        // of all channels
   std::vector<ConvPart> parts;             // one, or several of equal size
-  std::vector<int8_t> weight;              // [O][k][k][I], zeros between groups: for the CUDA backend
-  int64_t macs = 0;                        // multiplications a pixel
+  int groups = 1;
+  std::vector<int8_t> weight;              // as loaded, [O][k][k][I / groups], depthwise [C][3][3]; as many multiplications a pixel
   // convolution and scale
   std::vector<TableRow> bias;              // [levels or 1][round_up(channels)]
   std::vector<TableRow> mult;
@@ -120,6 +122,10 @@ struct Op {
 
   int element_bytes() const { return type == Dtype::kI16 ? 2 : 1; }
   int pixel_bytes() const { return pixel * element_bytes(); }
+  // The weights of one of n equal parts of whole groups, without what reads other parts, with zeros between its groups.
+  std::vector<int8_t> dense_weight(int part, int n_parts) const;
+  // What a loaded operation takes, about.
+  size_t bytes() const;
 };
 
 // Half-open range of rows or columns.
@@ -146,7 +152,9 @@ class Program {
   // image, has the true result wherever it reaches `halo` pixels, a multiple of align, further on every side.
   int align() const { return align_; }
   int halo() const { return halo_; }
-  // Multiplications of all convolutions for an image of that size.
+  // What the loaded program takes, about: weights as loaded and as the kernels have them, and tables.
+  size_t bytes() const { return bytes_; }
+  // Multiplications of all convolutions for an image of that size, with sides of 1 to kMaxImageSide.
   int64_t macs(int height, int width) const;
 
  private:
@@ -158,6 +166,7 @@ class Program {
   std::vector<Op> ops_;
   std::map<std::string, int> by_name_;
   int n_levels_ = 0;
+  size_t bytes_ = 0;
   int scale_log2_ = 0;
   int align_ = 1;
   int halo_ = 0;

@@ -119,7 +119,7 @@ size_t seam_bytes(const Band& band, const std::vector<Ring>& rings) {
 int count_bands(const Program& program, const std::vector<Size>& sizes, const RunArgs& args) {
   double macs = 0;
   for (size_t i = 0; i < sizes.size(); ++i) {
-    macs += static_cast<double>(program.ops()[i].macs) * sizes[i].height * sizes[i].width;
+    macs += static_cast<double>(program.ops()[i].weight.size()) * sizes[i].height * sizes[i].width;
   }
   const double halo = std::ldexp(program.halo(), program.scale_log2());
   const double by_rows = args.n_rows / std::max<double>(halo, kStepRows);
@@ -132,7 +132,7 @@ double work_from(const Program& program, const std::vector<Size>& sizes, int y, 
   const std::vector<Range> need = needed_ranges(program, sizes, {y, end}, false);
   double work = 0;
   for (size_t i = 0; i < need.size(); ++i) {
-    work += static_cast<double>(program.ops()[i].macs) * sizes[i].width * (need[i].hi - need[i].lo);
+    work += static_cast<double>(program.ops()[i].weight.size()) * sizes[i].width * (need[i].hi - need[i].lo);
   }
   return work;
 }

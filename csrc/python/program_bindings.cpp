@@ -152,6 +152,7 @@ void run_on_device(const DeviceProgram& program, uintptr_t image, Pair size, uin
   if (image % cuda::element_bytes(program.program().in_type()) || out % cuda::element_bytes(program.program().out_type())) {
     throw Error(ErrorCode::kValue, "image and out must be aligned to their elements, int16 to 2 bytes");
   }
+  if (workspace % 256) throw Error(ErrorCode::kValue, "workspace must be an address aligned to 256 bytes");
   RunArgs args = run_args(size, level, out_size, origin, region_size, 1, max_memory);
   args.image = reinterpret_cast<const uint8_t*>(image);
   args.out = reinterpret_cast<uint8_t*>(out);
@@ -183,6 +184,7 @@ void bind_program(py::module_& m) {
       .def_property_readonly("align", &Program::align, "What the edges of a window must be multiples of, in input pixels.")
       .def_property_readonly("halo", &Program::halo, "Input pixels around a window's middle that it needs; a multiple of align.")
       .def_property_readonly("backend", [](const Program& p) { return std::string(p.kernels().name); }, "Name of its CPU backend.")
+      .def_property_readonly("n_bytes", &Program::bytes, "What the loaded program takes, about.")
       .def("macs", &Program::macs, py::arg("height"), py::arg("width"), "Multiplications for an image of that size.")
       .def("work_space_bytes", &work_space, py::arg("size"), py::arg("out_size"), py::arg("region_size"),
            py::arg("threads") = 0, "Bytes that run() allocates.")

@@ -32,7 +32,8 @@ const T* dense(const py::array& array, const char* name, std::initializer_list<p
     fits = fits && (n < 0 || array.shape(axis) == n);
     expected += (axis++ ? ", " : "") + (n < 0 ? std::string("any") : std::to_string(n));
   }
-  if (!array.dtype().is(py::dtype::of<T>()) || !(array.flags() & py::array::c_style)) {
+  constexpr int kAligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  if (!array.dtype().is(py::dtype::of<T>()) || !(array.flags() & py::array::c_style) || !(array.flags() & kAligned)) {
     throw Error(ErrorCode::kType, std::string(name) + " must be a C-contiguous " + py::str(py::dtype::of<T>()).cast<std::string>() +
                                       " array, got " + py::str(array.dtype()).cast<std::string>() + "; use numpy.ascontiguousarray");
   }

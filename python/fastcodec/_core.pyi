@@ -53,6 +53,11 @@ class Program:
         uint8, int8 or int16.
         """
     @property
+    def n_bytes(self) -> int:
+        """
+        What the loaded program takes, about.
+        """
+    @property
     def out_channels(self) -> int:
         """
         Channels of the result.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MAX_DIFFERENCES = 2  # of the rows of a table
 MAX_FILE_BYTES = 256 << 20
 MAX_PROGRAMS = 64
+MAX_LOADED_BYTES = 2 << 30  # of all programs of a model
 SUFFIX = ".safetensors"
 MODEL_FOLDER = Path(__file__).parent / "models"
 PATH_VARIABLE = "FASTCODEC_MODELS"
@@ -393,10 +394,14 @@ def _from_meta(meta: Any, tensors: dict[str, NDArray[Any]], model_id: bytes, pat
         isinstance(specs, dict) and 1 <= len(specs) <= MAX_PROGRAMS,
         f"'programs' must be an object of 1 to {MAX_PROGRAMS}",
     )
-    programs = {}
+    programs: dict[str, Program] = {}
     for name, spec in specs.items():
         try:
             programs[name] = Program(spec, tensors, backend=backend)
+            loaded = sum(program.native.n_bytes for program in programs.values())
+            _require(
+                loaded <= MAX_LOADED_BYTES, f"the programs up to here take {loaded} bytes, at most {MAX_LOADED_BYTES}"
+            )
         except ModelError as error:
             raise ModelError(f"program '{name}': {error}") from error
     parameters = _range_parameters(meta.get("range"), tensors, programs) if meta["codec"] == "range" else None

@@ -6,8 +6,11 @@
 
 #include <cuda_runtime.h>
 
+#include <map>
+#include <mutex>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "common/error.h"
 
@@ -20,13 +23,24 @@ inline void check(cudaError_t status, const char* what) {
   throw Error(ErrorCode::kBackend, std::string(what) + ": " + cudaGetErrorString(status));
 }
 
+// Lets a kernel have so many bytes of shared memory on the current device. This belongs to the kernel, not to a launch: it is only
+// ever raised, so that threads do not take it from one another.
+inline void allow_shared(const void* kernel, size_t n_bytes, const char* name) {
+  static std::mutex mutex;
+  static std::map<std::pair<const void*, int>, size_t> allowed;
+  int device = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  const std::lock_guard<std::mutex> hold(mutex);
+  size_t& most = allowed[{kernel, device}];
+  if (n_bytes <= most) return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(n_bytes)), name);
+  most = n_bytes;
+}
+
 template <class Job>
 void launch_block_kernel(const char* name, void (*kernel)(Job), dim3 grid, int n_threads, size_t n_shared_bytes, const Job& job,
                          void* stream) {
-  if (n_shared_bytes > 48 << 10) {
-    const int n = static_cast<int>(n_shared_bytes);
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, n), name);
-  }
+  allow_shared(reinterpret_cast<const void*>(kernel), n_shared_bytes, name);
   kernel<<<grid, n_threads, n_shared_bytes, static_cast<cudaStream_t>(stream)>>>(job);
   check(cudaGetLastError(), name);
 }

@@ -57,6 +57,13 @@ constexpr ConvBlock kSparseConvBlocks[3][2] = {
 
 constexpr ConvBlock kDepthwiseConvBlocks[3] = {depthwise_conv_block<1>, depthwise_conv_block<2>, depthwise_conv_block<4>};
 
+// There are no streams; any but 0 stands for one that the caller records, where nothing but launches and memory in its order may be.
+thread_local bool caller_records = false;
+bool is_recording(void* stream) { return caller_records = stream != nullptr; }
+void forbid_while_recording(const char* what) {
+  if (caller_records) throw Error(ErrorCode::kBackend, std::string("emulator: ") + what + " while the caller records the stream");
+}
+
 void* allocate(size_t n_bytes, void*) { return ::operator new(n_bytes, std::align_val_t{256}); }
 void release(void* data, void*) { ::operator delete(data, std::align_val_t{256}); }
 void upload(void* to, const void* from, size_t n_bytes, void*) { std::memcpy(to, from, n_bytes); }
@@ -115,10 +122,11 @@ void* capture(const std::function<void(void*)>& work) {
 void replay(void* graph, void*) {
   for (const auto& run : *static_cast<Graph*>(graph)) run();
 }
-void drop(void* graph) { delete static_cast<Graph*>(graph); }
-bool is_recording(void*) { return false; }
-
-void wait() {}
+void drop(void* graph) {
+  forbid_while_recording("the end of a graph");
+  delete static_cast<Graph*>(graph);
+}
+void wait() { forbid_while_recording("a wait"); }
 
 int use(int index) {
   if (index < 0 || index >= kDevices) {

@@ -73,7 +73,7 @@ void launch(const char* name, void (*in_shared)(Grid), void (*in_global)(Grid), 
   const bool fits = in_shared != nullptr && fixed + table_bytes <= static_cast<size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
   const auto kernel = fits ? in_shared : in_global;
   const size_t n_shared = fixed + (fits ? table_bytes : 0);
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(n_shared)), "cudaFuncSetAttribute");
+  allow_shared(reinterpret_cast<const void*>(kernel), n_shared, name);
   kernel<<<std::min<uint32_t>(job.n_chunks, n_units), n_threads, n_shared, static_cast<cudaStream_t>(stream)>>>(job);
   check(cudaGetLastError(), name);
 }
@@ -103,6 +103,8 @@ void upload(void* to, const void* from, size_t n, void* stream) { transfer(to, f
 void download(void* to, const void* from, size_t n, void* stream) { transfer(to, from, n, cudaMemcpyDeviceToHost, stream); }
 void copy(void* to, const void* from, size_t n, void* stream) { transfer(to, from, n, cudaMemcpyDeviceToDevice, stream); }
 
+void wait() { cudaDeviceSynchronize(); }
+
 int use(int index) {
   int previous = 0;
   check(cudaGetDevice(&previous), "cudaGetDevice");
@@ -110,7 +112,7 @@ int use(int index) {
   return previous;
 }
 
-const RangeDevice kDevice = {"cuda", allocate, release, upload, download, copy, decode, encode, pack, use};
+const RangeDevice kDevice = {"cuda", allocate, release, upload, download, copy, decode, encode, pack, wait, use};
 
 }  // namespace
 

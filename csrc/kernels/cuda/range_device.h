@@ -101,6 +101,7 @@ struct RangeDevice {
   void (*decode)(const RangeDecodeGrid&, void* stream);
   void (*encode)(const RangeEncodeGrid&, void* stream);  // first pass
   void (*pack)(const RangeEncodeGrid&, void* stream);    // second pass
+  void (*wait)();         // for all work of the current device; never throws
   int (*use)(int index);  // makes device `index` current in this thread; the one that was
 };
 

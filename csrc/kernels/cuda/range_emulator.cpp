@@ -188,9 +188,10 @@ void release(void* data, void*) { ::operator delete(data); }
 void copy(void* to, const void* from, size_t n_bytes, void*) {
   if (n_bytes > 0) std::memcpy(to, from, n_bytes);
 }
+void wait() {}
 int use(int) { return 0; }
 
-const RangeDevice kDevice = {"emulator", allocate, release, copy, copy, copy, decode, encode, pack, use};
+const RangeDevice kDevice = {"emulator", allocate, release, copy, copy, copy, decode, encode, pack, wait, use};
 
 }  // namespace
 

@@ -143,7 +143,7 @@ struct RowPairs32 {
       const auto store = [&](int pair) {
         const int y = 2 * (pair + (lane >> 3)), x = left + (lane & 7);
         const bool ok = pair + (lane >> 3) < kPairs && x < past_x && top + y < past;
-        store_pixels(memory, kStageAt, out + (y * j.out.width + x) * 16, ok);
+        store_pixels(memory, kStageAt, out + (static_cast<ptrdiff_t>(y) * j.out.width + x) * 16, ok);
       };
       FASTCODEC_UNROLL
       for (int pair = 0; pair < kPairs; pair += 4) {
@@ -154,7 +154,7 @@ struct RowPairs32 {
           FASTCODEC_UNROLL
           for (int q = 0; q < 4 && pair + q < kPairs; ++q) {
             const int y = 2 * (pair + q), first = left + (lane & 3) * 2;
-            uint8_t* to = out + (y * j.out.width + first) * 32 + (lane >> 2) * 4;
+            uint8_t* to = out + (static_cast<ptrdiff_t>(y) * j.out.width + first) * 32 + (lane >> 2) * 4;
             if (top + y < past) store_shorts(to, sums(q), by, add[now][q], past_x - first);
           }
           continue;
