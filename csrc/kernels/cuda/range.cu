@@ -9,6 +9,7 @@
 #include <string>
 
 #include "common/error.h"
+#include "kernels/cuda/cuda_check.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/range_bodies.h"
 
@@ -47,13 +48,6 @@ __global__ void __launch_bounds__(kMaxThreads, 1) range_encode_kernel(const Rang
 __global__ void __launch_bounds__(kMaxThreads, 1) range_pack_kernel(const RangeEncodeGrid job) {
   CudaWarp warp;
   range_pack_block(warp, job);
-}
-
-void check(cudaError_t status, const char* what) {
-  if (status == cudaSuccess) return;
-  cudaGetLastError();  // leave no error behind for the next call
-  if (status == cudaErrorMemoryAllocation) throw std::bad_alloc();
-  throw Error(ErrorCode::kBackend, std::string(what) + ": " + cudaGetErrorString(status));
 }
 
 int attribute(cudaDeviceAttr what) {
