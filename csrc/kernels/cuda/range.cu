@@ -5,7 +5,6 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
-#include <new>
 #include <string>
 
 #include "common/error.h"
