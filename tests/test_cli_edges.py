@@ -257,7 +257,7 @@ def test_bench_rd_ends_at_interrupts(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.02)
     out, err = process.communicate(timeout=60)  # which ends when nobody holds the pipes any more
-    assert process.returncode == 130, (out, err)
+    assert process.returncode in (130, -signal.SIGINT), (out, err)  # the second may come when Python has ended
     assert err.count(b"\n") <= 1, err
     deadline = time.monotonic() + 20
     while is_there(process.pid) and time.monotonic() < deadline:
