@@ -125,7 +125,8 @@ def test_many_strips_and_bands() -> None:
     picture = cases.image(70, 3000)
     size = picture.shape[:2]
     left, right = (program.run(picture, 0, size, region=(x, 0, 1500, 70), threads=1) for x in (0, 1500))
-    for threads in (1, 2, 3, 5, 2, 3, 5):
+    slow = _core.active_backend() in ("scalar", "reference")
+    for threads in (1, 3, 5) if slow else (1, 2, 3, 5, 2, 3, 5):
         whole = program.run(picture, 0, size, threads=threads)
         np.testing.assert_array_equal(whole, np.concatenate((left, right), axis=1))
 
@@ -750,13 +751,14 @@ def test_installed_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_program_that_would_take_too_much_is_refused() -> None:
     """Many operations on the same small tensors: what they take when loaded counts."""
-    b = cases.ProgramBuilder(1024, tuple(range(200)))
-    x = b.conv("image", 1024, groups=1024)
+    b = cases.ProgramBuilder(1024)
+    x = b.conv("image", 1024, groups=64)
+    assert Program(b.program(x), b.tensors).native.n_bytes < 4 << 20, "groups are not kept as a dense convolution"
+    b = cases.ProgramBuilder(1024, tuple(range(250)))
+    x = b.conv("image", 1024, kernel=1)
     one = b.ops[0]
-    for name in ("weight", "bias", "mult"):  # all levels
-        if name != "weight":
-            b.tensors[one[name]] = np.resize(b.tensors[one[name]], (200, 1024))
-    assert Program(b.program(x), b.tensors).native.n_bytes < 8 << 20, "groups are not kept as a dense convolution"
+    for name in ("bias", "mult"):  # at all levels
+        b.tensors[one[name]] = np.resize(b.tensors[one[name]], (250, 1024))
     for _ in range(250):
         x = b._add({**one, "in": [x]}, 1024, "u8")
     with pytest.raises(ModelError, match=r"op \d+ .*the program takes \d+ bytes up to here, at most 1073741824"):
