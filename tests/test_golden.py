@@ -12,7 +12,7 @@ import fastcodec
 import make_golden
 import numpy as np
 import pytest
-from fastcodec import Error, container, decode, info, verify
+from fastcodec import Error, _core, container, decode, info, verify
 from fastcodec.codecs import CODECS
 from make_golden import ERRORS, GOLDEN, HASHES, MODELS, pixel_hash
 
@@ -76,7 +76,8 @@ def test_a_forger_with_right_checksums_gets_an_error_or_an_image_of_that_size(na
     limits = fastcodec.Limits(max_pixels=1 << 20, max_memory=64 << 20)
     found = container.read(stream(name), limits)
     rng = np.random.default_rng(len(found.payload))
-    for _ in range(150):
+    slow = _core.active_backend() in ("scalar", "reference")  # and it is the container that is forged
+    for _ in range(30 if slow else 150):
         payload = bytearray(found.payload)
         for _ in range(rng.integers(0, 4)):
             payload[rng.integers(len(payload))] = rng.integers(256)
