@@ -252,7 +252,10 @@ def test_bench_rd_ends_at_interrupts(tmp_path: Path) -> None:
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
-    time.sleep(6)  # in the middle of it
+    begun = time.monotonic()
+    while not (tmp_path / "out" / "points").is_dir() and time.monotonic() < begun + 60:
+        time.sleep(0.1)
+    time.sleep(3)  # in the middle of it
     for _ in range(2):
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.02)
