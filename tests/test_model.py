@@ -771,3 +771,11 @@ def test_multiplications_are_counted_for_images_that_there_can_be() -> None:
     for size in ((0, 1), (1, -1), (1 << 21, 1)):
         with pytest.raises(ValueError, match="must be 1 to 1048576"):
             native.macs(*size)
+
+
+def test_programs_that_together_take_too_much_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = cases.write_model(tmp_path / "m.safetensors")
+    one = max(program.native.n_bytes for program in packed_model.load(path).programs.values())
+    monkeypatch.setattr(packed_model, "MAX_LOADED_BYTES", one + 1)
+    with pytest.raises(ModelError, match=r"program '.*': the programs up to here take \d+ bytes, at most"):
+        packed_model.load(path)

@@ -3,6 +3,7 @@
 """Pruning while training: what is pruned is what matters least, stays zero, and leaves the packed model."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,4 +181,11 @@ def test_a_filter_counts_by_both_of_its_layers():
 def test_a_wrong_section_is_a_clear_error(tmp_path, section, message):
     (tmp_path / "c.toml").write_text(CONFIG.replace("[networks]", f"[prune]\n{section}\n[networks]"))
     with pytest.raises(ValueError, match=re.escape(message)):
+        training.load_config(tmp_path / "c.toml")
+
+
+def test_codec_range_takes_no_section(tmp_path):
+    shipped = (Path(training.__file__).parent / "configs" / "range_cpu.toml").read_text()
+    (tmp_path / "c.toml").write_text(shipped + "\n" + SECTIONS["2:4"])
+    with pytest.raises(ValueError, match="not for codec range"):
         training.load_config(tmp_path / "c.toml")

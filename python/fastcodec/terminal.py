@@ -258,15 +258,19 @@ def write(target: Path | None, data: bytes) -> None:
         file.write(data)
 
 
+def _stdin() -> Any:
+    if "stdin" in closed:
+        fail(SYSTEM, "stdin is closed")
+    return sys.stdin.buffer
+
+
 def read(source: str) -> bytes:
     """A stream's bytes from a file or stdin; LimitError above Limits().max_bytes, before reading on."""
     limits = fastcodec.Limits()
-    if source == "-" and "stdin" in closed:
-        fail(SYSTEM, "stdin is closed")
     if source != "-":
         limits.check("max_bytes", os.path.getsize(source), source)
     with contextlib.ExitStack() as stack:
-        file: Any = sys.stdin.buffer if source == "-" else stack.enter_context(open(source, "rb"))
+        file: Any = _stdin() if source == "-" else stack.enter_context(open(source, "rb"))
         data: bytes = file.read(limits.max_bytes + 1)
     limits.check("max_bytes", len(data), source)
     return data
@@ -288,9 +292,7 @@ def open_image(source: str) -> Image:
     warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
     stream: Any = source
     if source == "-":
-        if "stdin" in closed:
-            fail(SYSTEM, "stdin is closed")
-        stream = io.BytesIO(sys.stdin.buffer.read())
+        stream = io.BytesIO(_stdin().read())
     elif not os.path.isfile(source):  # a pipe, which Pillow could not seek in
         stream = io.BytesIO(Path(source).read_bytes())
     try:

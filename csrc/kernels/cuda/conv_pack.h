@@ -32,7 +32,7 @@ bool is_two_of_four(const ConvWeights& w);
 // behind the tiles of a step their places: of each tile a word a lane.
 std::vector<int8_t> pack_sparse_conv(const ConvWeights& w, int n_planes, int n_tiles, int chunk_planes);
 
-// Depthwise [C][3][3]: three words a channel, as depthwise_bodies.h says, for whole planes.
+// Depthwise [C][3][3]: three words a channel, as image_bodies.h says, for whole planes.
 std::vector<uint32_t> pack_depthwise(const int8_t* weight, int channels);
 
 // For wgmma, 64 inputs and outputs, kernel 3: steps of 32 inputs (tap, half), halves of 16, rows, 16 bytes.

@@ -4,7 +4,7 @@
 
 The section [prune] of a training config:
 
-    kind = "channels"  # filters whose results one layer alone reads; export cuts them out (vanish.py), which is faster
+    kind = "channels"  # filters whose results one layer alone reads; export cuts them out (vanish.py): faster on CPUs
     share = 0.5        # of each layer's filters
 
     kind = "2:4"       # of each four neighbouring input channels two weights (Mishra et al. 2021, arXiv 2104.08378)
