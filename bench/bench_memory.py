@@ -41,7 +41,7 @@ result = np.full_like(image, 1)
 start = peak()
 assert start < 2 * image.nbytes + (100 << 20)  # it is that of the arrays, not of the process that started this one
 del result  # run() makes its own
-program = packed_model.by_name(model).programs[name]
+program = packed_model.by_name(model).load().programs[name]
 result = program.run(image, 0, (side, side), threads=threads)
 growth = peak() - start
 part = program.run(image, 0, (side, side), region=(side - 70, side // 2, 70, 60), threads=1)

@@ -145,8 +145,9 @@ def test_a_replacement_takes_the_place_of_a_file(folder: Path, tmp_path: Path) -
 
 
 def test_a_model_with_one_network_resamples_by_bicubic_on_the_other_side(tmp_path: Path) -> None:
-    model = packed_model.default_for("jpeg", "rec2")
-    assert model is not None
+    default = packed_model.default_for("jpeg", "rec2")
+    assert default is not None
+    model = default.load()
     com = bench_paper.single_network(model, "com", tmp_path / "com.safetensors")
     rec = bench_paper.single_network(model, "rec", tmp_path / "rec.safetensors")
     assert set(com.programs) == {"com2_grey", "rec2_grey"}

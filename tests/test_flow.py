@@ -34,7 +34,7 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> packed_model.PackedModel:
     """A random model of every program, installed the way a user would."""
     monkeypatch.setenv("FASTCODEC_MODELS", str(model_file.parent))
-    return packed_model.by_name("jpeg-random")
+    return packed_model.by_name("jpeg-random").load()
 
 
 # ---------------------------------------------------------------- small parts

@@ -732,12 +732,12 @@ def test_installed_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert default is not None
     assert default.id == b.id
     assert packed_model.default_for("codec-b") is None
-    named = [dataclasses.replace(b, name=f"codec-a-fast-{n}") for n in (2, 10, 9)]
-    monkeypatch.setattr(packed_model, "installed", lambda: {m.name: m for m in [*named, b, a]})
+    named = [dataclasses.replace(default, name=f"codec-a-fast-{n}") for n in (2, 10, 9)]
+    monkeypatch.setattr(packed_model, "installed", lambda: {m.name: m for m in [*named, default]})
     newest = packed_model.default_for("codec-a")
     assert newest is not None
     assert newest.name == "codec-a-fast-10"
-    programs = {name: program for name, program in b.programs.items() if not name.startswith("rec2")}
+    programs = tuple(name for name in default.programs if not name.startswith("rec2"))
     named[1] = dataclasses.replace(named[1], programs=programs)
     assert packed_model.default_for("codec-a") == named[1]
     assert packed_model.default_for("codec-a", "rec2") == named[2]
@@ -747,6 +747,30 @@ def test_installed_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         packed_model.find(bytes(range(1, 9)))
     with pytest.raises(ModelError, match=r"no model named 'x'; installed: .*codec-a-fast"):
         packed_model.by_name("x")
+
+
+def test_a_model_is_loaded_when_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, broken = tmp_path / "good.safetensors", tmp_path / "broken.safetensors"
+    cases.write_model(good, "codec-a", variant="paper")
+    meta, tensors, _ = packed_model.read(cases.write_model(broken, "codec-a", variant="fast", seed=1))
+    meta.pop("compressed", None)
+    meta["programs"]["rec1_rgb"]["output"] = "nothing"
+    packed_model.save(broken, meta, tensors)
+    monkeypatch.setenv(packed_model.PATH_VARIABLE, str(tmp_path))
+    listed = packed_model.by_name("codec-a-paper")
+    model = listed.load()
+    assert (model.id, tuple(sorted(model.programs))) == (listed.id, listed.programs)
+    assert packed_model.by_name("codec-a-paper").load() is model is packed_model.find(listed.id)
+    default = packed_model.default_for("codec-a")
+    assert default is not None
+    for _ in range(2):
+        with pytest.raises(ModelError, match=rf"{tmp_path}: broken.safetensors: program .*take the file"):
+            default.load()
+    good.unlink()
+    cases.write_model(good, "codec-a", variant="paper", seed=2)
+    packed_model._loaded.cache_clear()
+    with pytest.raises(ModelError, match="was replaced by another model"):
+        listed.load()
 
 
 def test_a_program_that_would_take_too_much_is_refused() -> None:

@@ -236,7 +236,7 @@ def _given_model(model: Any) -> PackedModel:
     if isinstance(model, os.PathLike) or (isinstance(model, str) and model.endswith(packed_model.SUFFIX)):
         return packed_model.load(model)
     if isinstance(model, str):
-        return packed_model.by_name(model)
+        return packed_model.by_name(model).load()
     if isinstance(model, packed_model.PackedModel):
         return model
     raise TypeError(f"model must be a name, a .safetensors file or a PackedModel, got {type(model).__name__}")
@@ -250,10 +250,10 @@ def _model(given: PackedModel | None, codec: str, networks: str, program: str = 
         raise ValueError(f"model {given.name} was made for codec {given.codec}, got codec={codec!r}")
     if networks == "off":
         return None
-    found = given or packed_model.default_for(codec, program)
-    if found is None and networks == "on" and not program:
+    default = None if given else packed_model.default_for(codec, program)
+    if given is None and default is None and networks == "on" and not program:
         raise ModelError(f"networks='on', but there is no model for codec {codec}; pass model=, or networks='auto'")
-    return found
+    return default.load() if default else given
 
 
 # ---------------------------------------------------------------- decode
@@ -404,9 +404,10 @@ def _model_name(model_id: bytes) -> str | None:
     from . import packed_model
 
     try:
-        return str(packed_model.find(model_id).name)
+        model = packed_model.installed().get(model_id)
     except ModelError:
         return None
+    return model.name if model else None
 
 
 def codecs() -> list[Status]:

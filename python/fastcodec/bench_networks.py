@@ -155,7 +155,7 @@ def installed_networks() -> list[Network]:
     found = []
     for model in packed_model.installed().values():
         meta, tensors, _ = packed_model.read(model.path)
-        found += [Network(f"{model.name}/{name}", meta["programs"][name], tensors) for name in sorted(model.programs)]
+        found += [Network(f"{model.name}/{name}", meta["programs"][name], tensors) for name in model.programs]
     return found
 
 

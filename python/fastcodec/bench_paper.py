@@ -208,7 +208,8 @@ def single_network(model: packed_model.PackedModel, which: str, path: Path) -> p
 def newest(codec: str, variant: str) -> packed_model.PackedModel | None:
     """The installed model of a codec and variant with the highest version; None when there is none."""
     found = [m for m in packed_model.installed().values() if (m.codec, m.variant) == (codec, variant)]
-    return max(found, key=lambda m: (len(m.name), m.name), default=None)
+    last = max(found, key=lambda m: (len(m.name), m.name), default=None)
+    return last.load() if last else None
 
 
 @contextlib.contextmanager
@@ -345,10 +346,11 @@ def bench_paper(
     if picture and importlib.util.find_spec("matplotlib") is None:
         raise ImportError("matplotlib is not installed; run: pip install 'fastcodec[plot]', or use --no-picture")
     images = {name: grey(path) for name, path in find_images(folder, replace).items()}
-    fast, half = packed_model.default_for("jpeg"), packed_model.default_for("jpeg", "rec2")
+    defaults = packed_model.default_for("jpeg"), packed_model.default_for("jpeg", "rec2")
     paper = newest("jpeg", "paper")
-    if fast is None or half is None:
+    if defaults[0] is None or defaults[1] is None:
         raise fastcodec.ModelError("no model for codec jpeg is installed; put one into a folder of FASTCODEC_MODELS")
+    fast, half = (model.load() for model in defaults if model)
     singles = {
         f"only_{which}": single_network(paper or half, which, out / "models" / f"only-{which}.safetensors")
         for which in ("com", "rec")

@@ -59,7 +59,7 @@ def models() -> list[Json]:
             "variant": model.variant,
             "role": _role(model),
             "id": model.id.hex(),
-            "programs": sorted(model.programs),
+            "programs": list(model.programs),
             "path": str(model.path),
         }
         for model in packed_model.installed().values()
@@ -67,10 +67,10 @@ def models() -> list[Json]:
     return sorted(rows, key=lambda row: str(row["name"]))
 
 
-def _role(model: packed_model.PackedModel) -> str:
+def _role(model: packed_model.Installed) -> str:
     if model is packed_model.default_for(model.codec):
         return "default"
-    if model.range is None:
+    if model.codec != "range":
         return "default for half size" if model is packed_model.default_for(model.codec, "rec2") else ""
     return "" if "analysis_rgb" in model.programs else "decodes only"
 

@@ -8,12 +8,13 @@ A model file holds int8 weights, int32 tables and, in its metadata, one JSON pro
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -266,6 +267,22 @@ class PackedModel:
     codec_options: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Installed:
+    """A model file that is there, by what its metadata says; `programs` are the names of its networks."""
+
+    id: bytes
+    name: str
+    codec: str
+    variant: str
+    programs: tuple[str, ...]
+    path: Path
+
+    def load(self) -> PackedModel:
+        """The model itself, read and checked at the first call. Raises as load()."""
+        return _loaded(self)
+
+
 def _require(ok: bool, message: str) -> None:
     if not ok:
         raise ModelError(message)
@@ -291,23 +308,28 @@ def load(path: str | os.PathLike[str], *, backend: str = "") -> PackedModel:
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[Any]], bytes]:
     """Metadata, all tensors and the id of a model file; the programs in it are not checked. Raises as load()."""
+    with _opened(Path(path)) as (file, meta, model_id):
+        tensors = {name: np.ascontiguousarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+        return meta, _expand(meta.get("compressed", {}), tensors), model_id
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any], bytes]]:
+    """An open safetensors file, of which no tensor has been read, its metadata and its id. Raises as load()."""
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
-    size = path.stat().st_size
-    _require(size <= MAX_FILE_BYTES, f"{path.name}: at most {MAX_FILE_BYTES} bytes expected, got {size}")
-    digest = hashlib.sha256(path.read_bytes()).digest()
     try:
+        size = path.stat().st_size
+        _require(size <= MAX_FILE_BYTES, f"at most {MAX_FILE_BYTES} bytes expected, got {size}")
+        digest = hashlib.sha256(path.read_bytes()).digest()
         with safe_open(path, framework="numpy") as file:
-            meta_text = (file.metadata() or {}).get("fastcodec")
-            _require(meta_text is not None, f"{path.name}: no 'fastcodec' entry in the metadata; not a packed model")
-            tensors = {name: np.ascontiguousarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-        meta = _parse_json(str(meta_text))
+            text = (file.metadata() or {}).get("fastcodec")
+            _require(text is not None, "no 'fastcodec' entry in the metadata; not a packed model")
+            meta = _parse_json(str(text))
+            _require(isinstance(meta, dict), "metadata must be an object")
+            yield file, meta, _DECODER_OF.get(digest[:8], digest[:8])
     except (SafetensorError, ValueError, TypeError, KeyError, RecursionError, AttributeError) as error:
         raise ModelError(f"{path.name}: not a readable packed model: {error}") from error
-    try:
-        _require(isinstance(meta, dict), "metadata must be an object")
-        return meta, _expand(meta.get("compressed", {}), tensors), _DECODER_OF.get(digest[:8], digest[:8])
     except ModelError as error:
         raise ModelError(f"{path.name}: {error}") from error
 
@@ -386,14 +408,7 @@ def _expand(compressed: Any, tensors: dict[str, NDArray[Any]]) -> dict[str, NDAr
 
 
 def _from_meta(meta: Any, tensors: dict[str, NDArray[Any]], model_id: bytes, path: Path, backend: str) -> PackedModel:
-    _require(meta.get("format") == 1, f"format 1 expected, got {meta.get('format')!r}; install a newer fastcodec")
-    for key in ("name", "codec", "variant"):
-        _require(isinstance(meta.get(key), str), f"'{key}' must be a string")
-    specs = meta.get("programs")
-    _require(
-        isinstance(specs, dict) and 1 <= len(specs) <= MAX_PROGRAMS,
-        f"'programs' must be an object of 1 to {MAX_PROGRAMS}",
-    )
+    model_name, codec, variant, specs = _head(meta)
     programs: dict[str, Program] = {}
     for name, spec in specs.items():
         try:
@@ -404,9 +419,23 @@ def _from_meta(meta: Any, tensors: dict[str, NDArray[Any]], model_id: bytes, pat
             )
         except ModelError as error:
             raise ModelError(f"program '{name}': {error}") from error
-    parameters = _range_parameters(meta.get("range"), tensors, programs) if meta["codec"] == "range" else None
-    options = _codec_options(meta["codec"], meta.get("codec_options", {}))
-    return PackedModel(model_id, meta["name"], meta["codec"], meta["variant"], programs, path, parameters, options)
+    parameters = _range_parameters(meta.get("range"), tensors, programs) if codec == "range" else None
+    options = _codec_options(codec, meta.get("codec_options", {}))
+    return PackedModel(model_id, model_name, codec, variant, programs, path, parameters, options)
+
+
+def _head(meta: Mapping[str, Any]) -> tuple[str, str, str, dict[str, Any]]:
+    """Name, codec, variant and programs of a model's metadata; the programs themselves are not checked."""
+    _require(meta.get("format") == 1, f"format 1 expected, got {meta.get('format')!r}; install a newer fastcodec")
+    for key in ("name", "codec", "variant"):
+        _require(isinstance(meta.get(key), str), f"'{key}' must be a string")
+    specs = meta.get("programs")
+    _require(
+        isinstance(specs, dict) and 1 <= len(specs) <= MAX_PROGRAMS,
+        f"'programs' must be an object of 1 to {MAX_PROGRAMS}",
+    )
+    assert isinstance(specs, dict)
+    return meta["name"], meta["codec"], meta["variant"], specs
 
 
 def _codec_options(codec: str, given: Any) -> dict[str, Any]:
@@ -504,22 +533,35 @@ def _search_path() -> list[Path]:
 
 
 @functools.lru_cache(maxsize=8)
-def _installed(folders: tuple[Path, ...]) -> dict[bytes, PackedModel]:
-    models: dict[bytes, PackedModel] = {}
+def _installed(folders: tuple[Path, ...]) -> dict[bytes, Installed]:
+    models: dict[bytes, Installed] = {}
     for folder in folders:
         for path in sorted(folder.glob(f"*{SUFFIX}")):
-            try:
-                model = load(path)
-            except ModelError as error:
-                raise ModelError(
-                    f"{folder}: {error}; take the file away, or the folder out of {PATH_VARIABLE}"
-                ) from error
-            models.setdefault(model.id, model)
+            with _to_take_away(path), _opened(path) as (_, meta, model_id):
+                name, codec, variant, programs = _head(meta)
+                models.setdefault(model_id, Installed(model_id, name, codec, variant, tuple(sorted(programs)), path))
     return models
 
 
-def installed() -> dict[bytes, PackedModel]:
-    """All models by id: the package's, then those in the folders of FASTCODEC_MODELS; loaded at the first call."""
+@functools.lru_cache(maxsize=64)
+def _loaded(model: Installed) -> PackedModel:
+    with _to_take_away(model.path):
+        found = load(model.path)
+        _require(found.id == model.id, f"{model.path.name}: was replaced by another model in the meantime")
+    return found
+
+
+@contextlib.contextmanager
+def _to_take_away(path: Path) -> Iterator[None]:
+    """An error about an installed model says where it is and what to do."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{path.parent}: {error}; take the file away, or the folder out of {PATH_VARIABLE}") from error
+
+
+def installed() -> dict[bytes, Installed]:
+    """All models by id: the package's, then those in the folders of FASTCODEC_MODELS; listed at the first call."""
     return dict(_installed(tuple(_search_path())))
 
 
@@ -531,10 +573,10 @@ def find(model_id: bytes) -> PackedModel:
             f"model {model_id.hex()} is needed and not installed; it comes with the fastcodec version that wrote "
             f"the file, or put its {SUFFIX} file into a folder named by {PATH_VARIABLE}"
         )
-    return model
+    return model.load()
 
 
-def by_name(name: str) -> PackedModel:
+def by_name(name: str) -> Installed:
     """The model of that name. Raises ModelError listing the names there are."""
     for model in installed().values():
         if model.name == name:
@@ -543,14 +585,14 @@ def by_name(name: str) -> PackedModel:
     raise ModelError(f"no model named '{name}'; installed: {names}")
 
 
-def default_for(codec: str, program: str = "") -> PackedModel | None:
+def default_for(codec: str, program: str = "") -> Installed | None:
     """The model to use for a codec where none is named: variant `fast` first, then the newest; None if none.
 
     Names end in a version: `jpeg-fast-2` is newer than `jpeg-fast-1`, which stays for the files that it wrote and for
     what the newer one lacks: with `program`, only models that have that program for RGB count.
     """
 
-    def order(model: PackedModel) -> tuple[bool, int, str]:
+    def order(model: Installed) -> tuple[bool, int, str]:
         version = model.name.rpartition("-")[2]
         return model.variant != "fast", -int(version) if version.isdecimal() else 0, model.name
 

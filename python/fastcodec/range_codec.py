@@ -49,14 +49,16 @@ def model_for(model: PackedModel | None) -> PackedModel:
     """`model`, or the installed default; ModelError where there is none."""
     from . import packed_model
 
-    found = model or packed_model.default_for("range")
-    if found is None:
+    if model is not None:
+        return model
+    default = packed_model.default_for("range")
+    if default is None:
         raise ModelError(
             "codec range needs a model and none is installed; it comes with a full install of fastcodec, or put a "
             f"range model's {packed_model.SUFFIX} file into a folder named by {packed_model.PATH_VARIABLE}, or pass "
             "model='file.safetensors', or take another codec"
         )
-    return found
+    return default.load()
 
 
 def parameters(model: PackedModel) -> RangeParameters:
