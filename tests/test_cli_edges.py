@@ -225,12 +225,15 @@ def test_a_broken_model_says_where_it_is(tmp_path: Path) -> None:
     assert "FASTCODEC_MODELS" in message
 
 
-def test_bench_rd_names_a_file_that_is_no_image(tmp_path: Path) -> None:
+def test_bench_rd_names_files_that_are_no_images_before_it_measures(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     picture().save(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "b.png").write_bytes(b"")
+    (tmp_path / "in" / "c.png").write_bytes((tmp_path / "in" / "a.png").read_bytes()[:200])
     message = refused(BAD_DATA, "bench", "rd", "in", "--no-plot", "--qualities", "50", "-d", "out", cwd=tmp_path)
-    assert "b.png" in message
+    assert "2 of 3 images cannot be read: b.png (" in message
+    assert "c.png (" in message
+    assert not (tmp_path / "out").exists()
 
 
 def is_there(group: int) -> bool:

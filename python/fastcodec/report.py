@@ -178,6 +178,18 @@ def read_image(path: Path) -> metrics.Image:
         return read(opened).image
 
 
+def check_images(images: Sequence[Path]) -> None:
+    """Reads them all, before hours are spent on the first ones. Raises ValueError naming those that cannot be read."""
+    wrong = []
+    for path in images:
+        try:
+            read_image(path)
+        except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            wrong.append(f"{path.name} ({' '.join(str(error).split())})")
+    if wrong:
+        raise ValueError(f"{len(wrong)} of {len(images)} images cannot be read: {', '.join(wrong)}")
+
+
 def _shape(image: metrics.Image) -> tuple[int, int, int]:
     return image.shape[0], image.shape[1], image.shape[2]
 
@@ -236,7 +248,7 @@ def bench_rd(
 
     Raises:
         ImportError: plot without matplotlib; the message names the extra.
-        ValueError: no images, or two images of one name.
+        ValueError: no images, two images of one name, or some that cannot be read: nothing is measured then.
         fastcodec.CodecError: a codec is not installed here.
         fastcodec.ModelError: there is no model of that name.
     """
@@ -247,6 +259,7 @@ def bench_rd(
         raise ValueError("images must name at least one image, got none")
     if len({path.name for path in images}) != len(images):
         raise ValueError("images must have different file names, got one name twice; bench the folders one by one")
+    check_images(images)
     threads = 1 if threads is None and processes > 1 else threads
     points = out / "points"
     points.mkdir(parents=True, exist_ok=True)
