@@ -61,11 +61,7 @@ def points(
         For each budget {"method", "quality", "budget", "bpp", "psnr_rgb", "ssim"} of the bare file and "bytes",
         "gain_db", "gain_ssim", "networks", "scale" of the stream; "reason" instead where no stream is small enough.
     """
-    found = (
-        packed_model.default_for(codec, program) if model is None else packed_model.by_name(model)
-        for program in ("", "rec2")
-    )
-    chosen, half = (one.load() if one else None for one in found)
+    chosen, half = packed_model.load_for(codec, model)
     settings = flow.Settings(remembering(by_name(codec)), chosen, threads=threads, half=half)
     path, rows = folder / "matched.fcd", []
     for bare in budgets(measured, max_bpp):

@@ -598,3 +598,10 @@ def default_for(codec: str, program: str = "") -> Installed | None:
 
     fitting = (m for m in installed().values() if m.codec == codec and (not program or f"{program}_rgb" in m.programs))
     return min(fitting, key=order, default=None)
+
+
+def load_for(codec: str, name: str | None = None) -> tuple[PackedModel | None, PackedModel | None]:
+    """What an encode by a codec uses: the model of that name, or the codec's default, and the model for half size."""
+    found = (default_for(codec, program) if name is None else by_name(name) for program in ("", "rec2"))
+    full, half = (model.load() if model else None for model in found)
+    return full, half

@@ -360,6 +360,7 @@ class _Job:
         image = read_image(self.path)
         if self.grey and image.shape[2] == 3:
             image = np.asarray(Image.fromarray(image).convert("L"))[:, :, None]
+        packed_model.load_for(self.codec, self.model)  # or the first time would count it
         with tempfile.TemporaryDirectory() as folder:
             measured = [
                 measure(image, method, quality, Path(folder), self.threads)
