@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from fastcodec import FormatError, ModelError, container, decode, encode, flow, info, metrics, packed_model
 from fastcodec.codecs import CODECS, Codec
-from fastcodec.flow import last_true, squared_error
+from fastcodec.flow import squared_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_codecs import picture, psnr
@@ -49,31 +49,43 @@ def test_squared_error_is_exact() -> None:
     assert squared_error(black, black + 255) == 255 * 255 * black.size
 
 
-@given(answer=st.integers(0, 100), last=st.integers(0, 100))
-def test_last_true_finds_the_border_in_seven_calls(answer: int, last: int) -> None:
-    calls = Counter()
-
-    def test(value: int) -> bool:
-        calls[value] += 1
-        return value <= answer
-
-    assert last_true(test, last) == (min(answer, last) or None)
-    assert sum(calls.values()) <= 7
-    assert not calls or max(calls) <= last
+def counting(values: Any) -> tuple[Any, list[int]]:
+    """values[1] .. as a function, and the places it was called with."""
+    calls: list[int] = []
+    return lambda place: calls.append(place) or values[place], calls
 
 
-def test_a_good_guess_makes_the_search_short() -> None:
-    def search(answer: int, near: int) -> int:
-        calls = []
-        assert last_true(lambda value: calls.append(value) or value <= answer, near=near) == (answer or None)
-        assert all(1 <= value <= 100 for value in calls)
-        return len(calls)
+@given(
+    steps=st.lists(st.sampled_from([0.0, 0.001, 0.03, 0.5, 20.0]), min_size=1, max_size=100),
+    limit=st.floats(-1, 60), near=st.none() | st.integers(-3, 140), within=st.integers(0, 3),
+)  # fmt: skip
+def test_last_within_finds_the_border_of_any_curve(
+    steps: list[float], limit: float, near: int | None, within: int
+) -> None:
+    values = [-math.inf, *np.cumsum(steps).tolist()]
+    last, answer = len(steps), max(i for i, value in enumerate(values) if value <= limit)
+    value, calls = counting(values)
+    if within <= answer:
+        assert flow.last_within(value, limit, last, near, within=within) == (answer or None)
+    assert len(set(calls)) == len(calls) <= 8 + 6
+    assert all(within < place <= last for place in calls)
 
-    for near in range(8, 101):
-        assert [search(near - less, near) for less in range(1, 8)] == [2, 4, 4, 6, 6, 6, 6]
-    for near in range(1, 93):
-        assert [search(near + more, near) for more in range(7)] == [2, 4, 4, 6, 6, 6, 6]
-    assert max(search(answer, near) for answer in range(101) for near in range(1, 101)) == 14
+
+def test_a_straight_curve_takes_few_values() -> None:
+    for slope, near in ((0.035, 50), (0.02, 50), (0.06, 50), (0.035, None), (0.04, 75), (1.0, 30)):
+        for answer in range(101):
+            value, calls = counting([slope * (place - 0.5) for place in range(101)])
+            assert flow.last_within(value, slope * answer, near=near) == (answer or None)
+            assert len(calls) <= 5
+            assert near is None or abs(near - answer) > 1 or slope == 1.0 or len(calls) <= 3
+
+
+def test_values_that_do_not_rise_end_the_search_too() -> None:
+    for values in (np.zeros(101), -np.arange(101.0), np.tile([1.0, 9.0], 51)):
+        value, calls = counting(values)
+        found = flow.last_within(value, 5.0, near=40)
+        assert found is None or values[found] <= 5
+        assert len(calls) <= 14
 
 
 def test_subsampling_alone_does_nothing_to_grey_and_much_to_thin_colours() -> None:
@@ -547,14 +559,64 @@ def test_the_search_is_short(knowing: Any, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(Codec, name, counted)
     model = knowing(X, 0.3, 0.3)
     for target, encodes, decodes in (
-        ({"quality": 50}, 25, 4),
-        ({"target_bytes": 3000}, 32, 5),
-        ({"target_psnr": 30}, 37, 20),
+        ({"quality": 50}, 22, 4),
+        ({"target_bytes": 3000}, 16, 3),
+        ({"target_psnr": 30}, 32, 20),
     ):
         calls.clear()
         encode(X, model=model, **target)
         assert calls["encode_all"] <= encodes
         assert calls["decode"] <= decodes
+
+
+def test_behind_comcnn_the_next_level_may_fit_again(model: packed_model.PackedModel) -> None:
+    """Bytes rise with quality, and fall where ComCNN goes to its next level."""
+    search = flow._Search(X, flow.Settings(JPEG, model), None, {})
+    com = model.programs["com2_rgb"]
+    way = flow._Way(2, "4:2:0", model.programs["rec2_rgb"], com, model)
+
+    def value(way: flow._Way, quality: float) -> float:
+        return quality - 10 * com.level_for(quality)
+
+    def best(limit: float) -> float:
+        return max(quality for quality in range(1, 101) if value(way, quality) <= limit)
+
+    assert [best(limit) for limit in (15, 28, 40, 60)] == [25, 48, 70, 100]
+    for limit in (15, 28, 40, 60):
+        for near in (None, 1, 50):
+            assert search.last_within(way, value, limit, near=near) == best(limit)
+    without = flow._Way(1, "4:2:0", model.programs["rec1_rgb"])
+    assert search.last_within(without, lambda _, quality: quality, 20, near=20) == 20
+
+
+def test_of_two_forms_of_a_file_the_larger_is_soon_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    for image, most in ((X[:48, :48], 10), (np.tile(X, (4, 4, 1)), 14)):
+        made: list[bool] = []
+
+        def encode_file(*args: Any, made: list[bool] = made) -> bytes:
+            made.append(args[3]["progressive"])
+            return JPEG.encode_file(*args)
+
+        search = flow._Search(image, flow.Settings(replace(JPEG, encode_file=encode_file), None), None, {})
+        way = flow._Way(1, "4:2:0")
+        for quality in (50, 54, 52, 53, 90, 20, 51):
+            smallest = min(len(JPEG.trim(f, image.shape, quality) or f) for f in JPEG.encode_all(image, quality))
+            assert len(search.encode(way, quality).payload) == smallest
+        assert 7 < len(made) <= most
+        search.encode(way, 50)
+        assert len(made) <= most
+
+
+def test_colours_are_adapted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = Codec.prepare, Counter[bool]()
+
+    def prepare(self: Codec, image: Any, options: Any) -> Any:
+        calls[options.get("colours") == "adapted"] += 1
+        return real(self, image, options)
+
+    monkeypatch.setattr(Codec, "prepare", prepare)
+    encode(X, codec="jpeg", networks="off", target_bytes=3000, codec_options={"colours": "adapted"})
+    assert calls[True] == 1
 
 
 def test_encoding_twice_gives_equal_bytes(model: packed_model.PackedModel) -> None:

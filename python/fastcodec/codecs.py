@@ -139,11 +139,22 @@ class Codec:
         self.require()
         if subsampling == "auto":
             subsampling = self.subsamplings[0] if self.subsamplings else ""
-        options = dict(options or {})
-        if options.pop("colours", "fixed") == "adapted" and self.planes and image.shape[2] == 3:
-            matrix = colours.adapted(image)
-            files = self.planes.encode_all(colours.to_planes(image, matrix), quality, subsampling, options)
-            return [_ADAPTED + matrix.tobytes() + file for file in files]
+        codec, image, options, head = self.prepare(image, options or {})
+        return [head + file for file in codec._files(image, quality, subsampling, options)]
+
+    def prepare(self, image: Image, options: Options) -> tuple[Codec, Image, Options, bytes]:
+        """What `encode_all` does before quality matters, the same for all: (codec, image, options, head).
+
+        With these the codec makes files of the image, before which the head goes: where options say colours="adapted",
+        that is `planes`, the image's planes, and how they become colours.
+        """
+        rest = {name: value for name, value in options.items() if name != "colours"}
+        if options.get("colours", "fixed") == "fixed" or self.planes is None or image.shape[2] != 3:
+            return self, image, rest, b""
+        matrix = colours.adapted(image)
+        return self.planes, colours.to_planes(image, matrix), rest, _ADAPTED + matrix.tobytes()
+
+    def _files(self, image: Image, quality: float, subsampling: str, options: Options) -> list[bytes]:
         choices = [options] if self.either in ("", *options) else [{**options, self.either: on} for on in (True, False)]
         try:
             return [self.encode_file(image, quality, subsampling, choice) for choice in choices]
@@ -228,9 +239,10 @@ def _save(image: Image, plugin: str, *, planes: str = "", **params: Any) -> byte
     """The file; with `planes` the image's three are called that, so that the codec leaves them as they are."""
     from PIL import Image as pil
 
-    pixels = pil.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     if planes:
-        pixels = pil.merge(planes, pixels.split())
+        pixels = pil.frombuffer(planes, image.shape[1::-1], np.ascontiguousarray(image), "raw", planes, 0, 1)
+    else:
+        pixels = pil.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     out = io.BytesIO()
     pixels.save(out, plugin, **params)
     return out.getvalue()

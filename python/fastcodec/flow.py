@@ -13,9 +13,9 @@ uint8 (H, W, C), C 1 or 3; the alpha plane travels beside them, uint8 (H, W).
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +46,11 @@ _CHROMA_SHARE, _CHROMA_SHARE_AT_BYTES = 0.05, 0.005
 # Half size is not tried where halving by itself makes more than so many times the best error so far. Where half size
 # won on Kodak, halving made at most 0.86 times the error.
 _HALVING_SHARE = 1.2
+# A form of the codec's files is left out where the other is smaller by so much at a quality nearby.
+_FORM_MARGIN, _FORM_SLOPE = 0.01, 0.01
+# What a step of quality adds to the logarithm of the bytes and to the PSNR, for the first guess; how many values are
+# taken before the search becomes one by halves; and the PSNR of equal images, there.
+_LOG_BYTES, _DECIBELS, _INTERPOLATED, _BEST_PSNR = 0.035, 0.15, 8, 200.0
 _CONSTANT = 0
 
 
@@ -198,6 +203,9 @@ def _ways(settings: Settings, channels: int) -> list[_Way]:
 # ---------------------------------------------------------------- the encoder
 
 
+_Files = tuple[int, bool, str, bool]  # scale, without ComCNN, chroma format, with the settings' options alone
+
+
 @dataclass
 class _Search:
     """One image on its way through the candidates; files and the last decoded image are kept for reuse."""
@@ -206,7 +214,9 @@ class _Search:
     settings: Settings
     alpha: bytes | None
     metadata: dict[str, bytes]
-    coded: dict[tuple[int, bool, str, bool, float], _Coded] = field(default_factory=dict)
+    coded: dict[tuple[_Files, float], _Coded] = field(default_factory=dict)
+    forms: dict[_Files, list[tuple[float, float]]] = field(default_factory=dict)
+    prepared: tuple[Image, Options, Any] | None = None
     compact: dict[tuple[int, int], Image] = field(default_factory=dict)
     decoded: tuple[_Coded, Image] | None = None
     harm: dict[str, int] = field(default_factory=dict)
@@ -231,16 +241,33 @@ class _Search:
 
     def encode(self, way: _Way, quality: float) -> _Coded:
         options = self.options(way)
-        key = (way.scale, way.com is None, way.subsampling, options == self.settings.options, quality)
-        if key not in self.coded:
+        group = (way.scale, way.com is None, way.subsampling, options == self.settings.options)
+        if (group, quality) not in self.coded:
             source, codec = self.source(way, quality), self.settings.codec
+            if self.prepared is None or self.prepared[0] is not source or self.prepared[1] != options:
+                self.prepared = source, options, codec.prepare(source, options)
+            of, image, rest, head = self.prepared[2]
             shape = (source.shape[0], source.shape[1], source.shape[2])
-            forms = []
-            for file in codec.encode_all(source, quality, way.subsampling, options):
-                trimmed = None if self.settings.container == "jpeg" else codec.trim(file, shape, quality)
-                forms.append(_Coded(file, file if trimmed is None else trimmed, trimmed is not None, shape))
-            self.coded[key] = min(forms, key=lambda form: len(form.payload))
-        return self.coded[key]
+            coded = []
+            for file in of.encode_all(image, quality, way.subsampling, {**rest, **self.form(group, quality)}):
+                trimmed = None if self.settings.container == "jpeg" else codec.trim(head + file, shape, quality)
+                payload = head + file if trimmed is None else trimmed
+                coded.append(_Coded(head + file, payload, trimmed is not None, shape))
+            if len(coded) == 2:
+                one, other = (len(form.payload) for form in coded)
+                self.forms.setdefault(group, []).append((quality, other / one - 1))
+            self.coded[group, quality] = min(coded, key=lambda form: len(form.payload))
+        return self.coded[group, quality]
+
+    def form(self, group: _Files, quality: float) -> Options:
+        """The codec's `either` option where a quality nearby has shown clearly that one of its two forms is smaller.
+
+        What one needs more than the other changes by up to 0.9 % of the bytes as quality changes by 1 (JPEG).
+        """
+        for known, more in self.forms.get(group, ()):
+            if abs(more) > _FORM_MARGIN + _FORM_SLOPE * abs(quality - known):
+                return {self.settings.codec.either: more > 0}
+        return {}
 
     def pack(self, way: _Way, quality: float) -> bytes:
         """The whole stream; `inner` must have run before for its checksum to be right, the size always is."""
@@ -274,27 +301,40 @@ class _Search:
         ssim = metrics.ssim(self.image, decoded) if by_ssim else 0.0
         return _Trial(way, quality, error, len(self.pack(way, quality)), ssim)
 
-    def payload_fits(self, way: _Way, budget: int, quality: float) -> bool:
-        return len(self.encode(way, quality).payload) <= budget
+    def payload(self, way: _Way, quality: float) -> float:
+        """The logarithm of the payload's bytes."""
+        return math.log(max(1, len(self.encode(way, quality).payload)))
 
-    def stream_fits(self, way: _Way, budget: int, quality: float) -> bool:
-        return len(self.pack(way, quality)) <= budget
+    def stream(self, way: _Way, quality: float) -> float:
+        """The logarithm of the stream's bytes."""
+        return math.log(len(self.pack(way, quality)))
 
-    def last_true(
-        self, way: _Way, test: Callable[[float], bool], last: float = _BEST_QUALITY, near: float | None = None
-    ) -> float | None:
-        """As last_true, over the qualities of a way."""
+    def last_within(
+        self, way: _Way, value: Callable[[_Way, float], float], limit: float, last: float = _BEST_QUALITY,
+        near: float | None = None, slope: float = _LOG_BYTES,
+    ) -> float | None:  # fmt: skip
+        """As last_within, over the qualities of a way; `slope` is that of a quality."""
         steps = self.settings.codec.steps(self.options(way))
-        if steps == 1:
-            return last_true(test, int(last), None if near is None else int(near))
 
         def place(quality: float) -> int:
-            return round((quality - _WORST_QUALITY) * steps) + 1
+            return math.floor((quality - _WORST_QUALITY) * steps) + 1
 
         def quality(place: int) -> float:
-            return _WORST_QUALITY + (place - 1) / steps
+            return place if steps == 1 else _WORST_QUALITY + (place - 1) / steps
 
-        found = last_true(lambda at: test(quality(at)), place(last), None if near is None else place(near))
+        def level(place: int) -> int:
+            return way.com.level_for(quality(place)) if way.com else 0
+
+        def search(near: int | None, within: int = 0) -> int | None:
+            return last_within(lambda at: value(way, quality(at)), limit, place(last), near, slope / steps, within)
+
+        found = search(None if near is None else place(near))
+        # ComCNN makes another image at its next level, which may need fewer bytes.
+        while found is not None and way.com:
+            after = next((at for at in range(found + 1, place(last) + 1) if level(at) != level(found)), None)
+            if after is None or value(way, quality(after)) > limit:
+                break
+            found = search(after + 1, within=after)
         return None if found is None else quality(found)
 
     def is_other_chroma(self, way: _Way) -> bool:
@@ -318,16 +358,16 @@ class _Search:
 
     def at_quality(self, ways: list[_Way], quality: int) -> _Trial:
         """The best with a payload of at most the bare codec's bytes at `quality`."""
-        budget = len(self.encode(_Way(1, self.settings.subsampling), quality).payload)
+        budget = self.payload(_Way(1, self.settings.subsampling), quality)
         trials: list[_Trial] = []
         for way in ways:
             if trials and self.is_hopeless(way, _best(trials)):
                 continue
             fitting: float | None = quality
             if self.is_other_chroma(way) or (way.com is None and self.options(way) != self.settings.options):
-                fitting = self.last_true(way, partial(self.payload_fits, way, budget), near=quality)
+                fitting = self.last_within(way, self.payload, budget, near=quality)
             elif way.com is not None:
-                fitting = self.last_true(way, partial(self.payload_fits, way, budget))
+                fitting = self.last_within(way, self.payload, budget)
             if fitting is not None:
                 trials.append(self.measure(way, fitting))
         if not trials:  # half size was asked for, and even its worst quality is above the budget
@@ -342,7 +382,7 @@ class _Search:
                 continue
             near = [t.quality for t in trials if t.way.scale == 1 and t.way.com is None]
             guess = near[-1] if near and self.is_other_chroma(way) else None
-            fitting = self.last_true(way, partial(self.stream_fits, way, budget), near=guess)
+            fitting = self.last_within(way, self.stream, math.log(budget), near=guess)
             if fitting is not None:
                 trials.append(self.measure(way, fitting))
         if not trials:
@@ -365,7 +405,7 @@ class _Search:
                 last = best.quality  # a better quality is a larger stream
             elif best is not None:
                 near = best.quality if self.is_other_chroma(way) and best.way.scale == 1 else None
-                last = self.last_true(way, partial(self.stream_fits, way, best.size - 1), near=near)
+                last = self.last_within(way, self.stream, math.log(best.size - 1), near=near)
             trial = None if last is None else self.cheapest(way, psnr, last)
             if trial is not None and (best is None or trial.size < best.size):
                 best = trial
@@ -375,13 +415,15 @@ class _Search:
         """The lowest quality of 1..last that reaches `psnr`, None when `last` does not."""
         trials: dict[float, _Trial] = {}
 
-        def misses(quality: float) -> bool:
+        def reached(way: _Way, quality: float) -> float:
             trials[quality] = self.measure(way, quality)
-            return decibels(trials[quality].error, self.image.size) < psnr
+            return min(decibels(trials[quality].error, self.image.size), _BEST_PSNR)
 
-        if misses(last):
+        best = reached(way, last)
+        if best < psnr:
             return None
-        self.last_true(way, misses, last)
+        below = math.nextafter(psnr, -math.inf)
+        self.last_within(way, reached, below, last, max(last - (best - psnr) / _DECIBELS, last / 2), _DECIBELS)
         return trials[min(q for q in trials if decibels(trials[q].error, self.image.size) >= psnr)]
 
 
@@ -395,23 +437,37 @@ def _same_files(a: _Way, b: _Way) -> bool:
     return (a.scale, a.subsampling, a.com, a.options) == (b.scale, b.subsampling, b.com, b.options)
 
 
-def last_true(test: Callable[[int], bool], last: int = _BEST_QUALITY, near: int | None = None) -> int | None:
-    """The largest of 1..last for which `test` holds, taking it to be true first and false from some point on.
+def last_within(
+    value: Callable[[int], float], limit: float, last: int = _BEST_QUALITY, near: int | None = None,
+    slope: float = _LOG_BYTES, within: int = 0,
+) -> int | None:  # fmt: skip
+    """The largest of 1..last whose value is at most `limit`, taking values to rise; None where that of 1 is above.
 
-    None when the test fails at 1 as well. At most 7 calls for 100 values. With `near`, a guess: 2 calls where the
-    answer is `near` or `near` - 1, 4 up to 2 further away, 6 up to 6 further away, never more than 14.
+    By the Illinois method (Dowell, Jarratt 1971, BIT 11): on the straight line between the nearest values on both sides
+    of the limit, one that stays for a second time counting half. As long as all are on one side, on the line through
+    two of them, or from the first, `near`, on one that rises by `slope`. After some calls it halves what is left.
+    `within` is known to be, if it is not 0.
     """
-    low, high, step = _WORST_QUALITY - 1, last, 1
-    probe, rising = near, None
-    while low < high:
-        middle = (low + high + 1) // 2 if probe is None else probe
-        holds = test(middle)
-        low, high = (middle, high) if holds else (low, middle - 1)
-        if near is not None and probe is not None:
-            rising = holds if rising is None else rising
-            probe = max(_WORST_QUALITY, min(last, near + step if rising else near - step)) if holds == rising else None
-            step = 2 * step + 1
-    return low if low >= _WORST_QUALITY else None
+    low, high, calls = within, last + 1, 0
+    at = (low + high) // 2 if near is None else min(max(near, low + 1), high - 1)
+    ends: dict[bool, tuple[int, float]] = {}  # whether within: the place, and how far above the limit
+    was = None
+    while high - low > 1:
+        above = value(at) - limit
+        fits, calls = above <= 0, calls + 1
+        low, high = (at, high) if fits else (low, at)
+        if fits == was and (not fits) in ends:
+            ends[not fits] = (ends[not fits][0], ends[not fits][1] / 2)
+        elif fits == was and (above - ends[fits][1]) * (at - ends[fits][0]) > 0:
+            slope = (above - ends[fits][1]) / (at - ends[fits][0])
+        ends[fits], was = (at, above), fits
+        if len(ends) == 2 and ends[False][1] > ends[True][1]:
+            slope = (ends[False][1] - ends[True][1]) / (high - low)
+        place, above = ends.get(True, ends[fits])
+        guess = math.floor(min(max(place - above / slope, 0), last))
+        # What is within has been found when the next one is shown not to be.
+        at = min(max(guess, low + 1), high - 1) if calls < _INTERPOLATED else (low + high) // 2
+    return low or None
 
 
 def halving_error(image: Image) -> int:
