@@ -9,7 +9,6 @@ left than Cb and Cr. The decoder's side is a matrix of whole numbers, so every m
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,24 +45,29 @@ def read(data: bytes | memoryview) -> Matrix:
 
 def to_planes(image: Pixels, matrix: Matrix) -> Pixels:
     """The planes uint8 [H, W, 3] from which `from_planes` makes `image`, nearly."""
-    return _in_parts(image, np.linalg.inv(matrix.astype(np.float64) / UNIT), 1.0)
-
-
-def from_planes(planes: Pixels, matrix: Matrix) -> Pixels:
-    """Pixels uint8 [H, W, 3]: 128 + ((matrix (planes - 128) + 32) >> 6), clamped to 0..255."""
-    return _in_parts(planes, matrix.astype(np.float64), UNIT)
-
-
-def _in_parts(image: Pixels, matrix: npt.NDArray[Any], unit: float) -> Pixels:
-    # Sums of whole numbers below 2^24 are exact in float32, in any order.
     given = image.reshape(-1, 3)
     out = np.empty(given.shape, np.uint8)
-    weights = np.ascontiguousarray(matrix.T, np.float32)
+    weights = np.ascontiguousarray(np.linalg.inv(matrix.astype(np.float64) / UNIT).T, np.float32)
     for at in range(0, len(given), _PIXELS_AT_ONCE):
         part = (given[at : at + _PIXELS_AT_ONCE].astype(np.float32) - 128) @ weights
-        part += unit / 2
-        part /= unit
+        part += 0.5
         np.floor(part, out=part)
         part += 128
         out[at : at + _PIXELS_AT_ONCE] = part.clip(0, 255)
     return out.reshape(image.shape)
+
+
+def from_planes(planes: Pixels, matrix: Matrix) -> Pixels:
+    """Pixels uint8 [H, W, 3]: 128 + ((matrix (planes - 128) + 32) >> 6), clamped to 0..255; a 1x1 convolution."""
+    from .packed_model import Program
+
+    sums = matrix.astype(np.int32).sum(axis=1)
+    tensors = {
+        "weight": np.ascontiguousarray(matrix).reshape(3, 1, 1, 3),
+        "bias": (128 * UNIT + UNIT // 2 - 128 * sums).astype(np.int32)[None],
+        "mult": np.full((1, 3), (1 << 32) // UNIT, np.int32),
+    }
+    names = {name: name for name in tensors}
+    op = {"op": "conv", "in": ["planes"], **names, "stride": 1, "type": "u8", "out": "pixels"}
+    program = Program({"inputs": {"planes": 3}, "output": "pixels", "levels": [0], "ops": [op]}, tensors)
+    return program.run(planes, 0, planes.shape[:2], threads=1)
