@@ -416,14 +416,19 @@ class _Search:
         trials: dict[float, _Trial] = {}
 
         def reached(way: _Way, quality: float) -> float:
-            trials[quality] = self.measure(way, quality)
+            if quality not in trials:
+                trials[quality] = self.measure(way, quality)
             return min(decibels(trials[quality].error, self.image.size), _BEST_PSNR)
 
-        best = reached(way, last)
-        if best < psnr:
-            return None
+        near: float | None = None
+        if last < _BEST_QUALITY:  # which is often not enough
+            best = reached(way, last)
+            if best < psnr:
+                return None
+            near = max(last - (best - psnr) / _DECIBELS, last / 2)
         below = math.nextafter(psnr, -math.inf)
-        self.last_within(way, reached, below, last, max(last - (best - psnr) / _DECIBELS, last / 2), _DECIBELS)
+        if self.last_within(way, reached, below, last, near, _DECIBELS) == last:
+            return None
         return trials[min(q for q in trials if decibels(trials[q].error, self.image.size) >= psnr)]
 
 
