@@ -38,7 +38,7 @@ RANGE_MODEL = MODELS / "range-golden.safetensors"
 # Those that are installed get streams (range-fast-1 only decodes by now; its streams are there).
 RANGE_SHIPPED = ("range-fast-1", "range-fast-2")
 WRAPPED_SHIPPED = (
-    *(f"{codec}-fast-1" for codec in ("jpeg", "avif", "webp", "jpeg2000", "heic")),
+    *(f"{codec}-fast-1" for codec in ("jpeg", "avif", "webp", "jpeg2000", "heic", "jxl")),
     *(f"{codec}-fast-2" for codec in ("jpeg", "avif", "webp", "jpeg2000")),
     *(f"{codec}-fast-{number}" for number in (3, 4) for codec in ("jpeg", "jpeg2000")),
 )

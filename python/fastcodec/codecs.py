@@ -78,7 +78,7 @@ class Codec:
         reason: "" when it can be used here, else why not and what to install.
         trimmer: leaves out the predictable part of its files.
         either: name of a bool option that changes the bytes, but not the pixels; "" when there is none.
-        quarters: the option and its value with which quality may be in quarters; () when there is none.
+        parts: (n, options): where these options are chosen, quality may be in n parts of 1.
         planes: the codec as it takes any three planes for colours, with the option colours="adapted"; None when there
             is no such option.
         kind: "image": the payload is an 8-bit image. "range": our own codec, which range_codec.py codes from pixels to
@@ -97,7 +97,7 @@ class Codec:
     options: Mapping[str, Option] = field(default_factory=dict)
     trimmer: trim.Trimmer | None = None
     either: str = ""
-    quarters: tuple[str, str] | tuple[()] = ()
+    parts: tuple[int, Mapping[str, str]] = (1, {})
     planes: Codec | None = None
     kind: str = "image"
     default_quality: int = 75
@@ -108,7 +108,7 @@ class Codec:
 
     def steps(self, options: Options) -> int:
         """In how many steps quality may rise by 1 with these options."""
-        return 4 if self.quarters and options.get(self.quarters[0]) == self.quarters[1] else 1
+        return self.parts[0] if self.parts[1].items() <= options.items() else 1
 
     def check_options(self, subsampling: str, options: Options) -> None:
         """Raises TypeError or ValueError for options that this codec does not take."""
@@ -488,12 +488,12 @@ CODECS: dict[str, Codec] = {
                 "smooth": Option(int, 0, 100), "restart_marker_rows": Option(int, 0, 1000), "progressive": Option(bool),
                 "tables": Option(str, choices=("annex-k", "tuned")), **_COLOURS,
             },
-            trim.JPEG, either="progressive", quarters=("tables", "tuned"),
+            trim.JPEG, either="progressive", parts=(4, {"tables": "tuned"}),
         ).with_planes(partial(_encode_jpeg, planes="YCbCr"), partial(_decode_jpeg, planes="YCbCr"), trim.JPEG),
         Codec(
             "jpeg2000", 2, ".j2k", 1 << 20, _encode_jpeg2000, _decode_jpeg2000, lambda: _pillow_reason("jpg_2000"),
             (), {"progression": Option(str, choices=("LRCP", "RLCP", "RPCL", "PCRL", "CPRL")), **_COLOURS},
-            trim.JPEG2000,
+            trim.JPEG2000, parts=(4, {}),
         ).with_planes(partial(_encode_jpeg2000, planes=True), _decode_jpeg2000, trim.JPEG2000_PLANES),
         Codec(
             "webp", 3, ".webp", 16383, _encode_webp, _decode_webp, lambda: _pillow_reason("webp"), ("4:2:0",),
@@ -511,7 +511,7 @@ CODECS: dict[str, Codec] = {
         Codec(
             "jxl", 6, ".jxl", 1 << 20, _encode_jxl, _decode_jxl,
             lambda: _module_reason("imagecodecs", "jxl", "jpegxl_encode"), (),
-            {"effort": Option(int, 1, 10), "decoding_speed": Option(int, 0, 4)},
+            {"effort": Option(int, 1, 10), "decoding_speed": Option(int, 0, 4)}, parts=(16, {}),
         ),
         Codec(
             "range", 7, ".fcd", 1 << 20, _no_file, _no_file, _range_reason, (),
