@@ -414,6 +414,7 @@ class _Search:
     def cheapest(self, way: _Way, psnr: float, last: float) -> _Trial | None:
         """The lowest quality of 1..last that reaches `psnr`, None when `last` does not."""
         trials: dict[float, _Trial] = {}
+        psnr = min(psnr, _BEST_PSNR)
 
         def reached(way: _Way, quality: float) -> float:
             if quality not in trials:
