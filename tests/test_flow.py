@@ -19,7 +19,7 @@ from fastcodec.codecs import CODECS, Codec
 from fastcodec.flow import squared_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_codecs import picture, psnr
+from test_codecs import picture, psnr, usable
 
 JPEG = CODECS["jpeg"]
 LEVELS = (10, 30, 50, 70, 90)
@@ -587,6 +587,21 @@ def test_behind_comcnn_the_next_level_may_fit_again(model: packed_model.PackedMo
             assert search.last_within(way, value, limit, near=near) == best(limit)
     without = flow._Way(1, "4:2:0", model.programs["rec1_rgb"])
     assert search.last_within(without, lambda _, quality: quality, 20, near=20) == 20
+
+
+@pytest.mark.parametrize("name", ["jpeg2000", "jxl"])
+def test_parts_of_a_quality_leave_little_of_a_budget(name: str) -> None:
+    codec = usable(CODECS[name])
+    budgets = range(3000, 6000, 150)
+
+    def unused(codec: Codec) -> float:
+        made = [
+            flow.encode_image(X, None, {}, flow.Settings(codec, None), flow.Target("bytes", budget))
+            for budget in budgets
+        ]
+        return 1 - sum(map(len, made)) / sum(budgets)
+
+    assert unused(codec) < 0.85 * unused(replace(codec, parts=(1, {})))
 
 
 def test_of_two_forms_of_a_file_the_larger_is_soon_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
