@@ -64,7 +64,7 @@ def networks() -> Iterator[Network]:
     for model in packed_model.installed().values():
         for name, unit in DECODING.items() if model.codec == "range" else ():
             if name in model.programs:
-                yield Network(f"{model.name} {name}", model.programs[name], unit)
+                yield Network(f"{model.name} {name}", model.load().programs[name], unit)
 
 
 def microseconds(torch: Any, call: Callable[[], object], repeats: int = 9, calls: int = 5) -> float:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import sys
 import time
 from pathlib import Path
@@ -127,3 +128,11 @@ def test_onnx_files_of_values_with_any_names(tmp_path: Path) -> None:
     ]
     bench_peers.write_onnx(layers, "s0", (1, 3, 8, 6), tmp_path / "net.onnx")  # it checks the graph
     assert (tmp_path / "net.onnx").stat().st_size > weight.nbytes
+
+
+def test_the_networks_that_are_timed_on_a_gpu_are_there() -> None:
+    path = Path(__file__).parents[1] / "bench" / "bench_gpu.py"
+    if not path.exists():
+        pytest.skip("the benchmarks are not here")
+    names = [network.name for network in runpy.run_path(str(path))["networks"]()]
+    assert {"F", "P", "D", "R", "range-fast-2 synthesis_rgb"} <= set(names)

@@ -769,8 +769,28 @@ def test_a_model_is_loaded_when_it_is_used(tmp_path: Path, monkeypatch: pytest.M
     good.unlink()
     cases.write_model(good, "codec-a", variant="paper", seed=2)
     packed_model._loaded.cache_clear()
-    with pytest.raises(ModelError, match="was replaced by another model"):
+    broken.unlink()
+    with pytest.raises(ModelError, match="was removed or replaced since"):
         listed.load()
+    with pytest.raises(ModelError, match="was removed or replaced since"):
+        default.load()
+    good.rename(tmp_path / "a.safetensors")
+    assert packed_model.by_name("codec-a-paper").load().id != listed.id
+
+
+def test_a_relative_folder_and_a_renamed_file_are_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models").mkdir()
+    path = cases.write_model(tmp_path / "models" / "a.safetensors", "codec-a")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(packed_model.PATH_VARIABLE, "models")
+    listed = packed_model.default_for("codec-a")
+    assert listed is not None
+    monkeypatch.chdir("/")
+    assert listed.load().id == listed.id
+    packed_model._loaded.cache_clear()
+    monkeypatch.setenv(packed_model.PATH_VARIABLE, str(tmp_path / "models"))
+    path.rename(path.with_name("b.safetensors"))
+    assert listed.load().path.name == "b.safetensors"
 
 
 def test_a_program_that_would_take_too_much_is_refused() -> None:

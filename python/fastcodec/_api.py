@@ -236,7 +236,9 @@ def _given_model(model: Any) -> PackedModel:
     if isinstance(model, os.PathLike) or (isinstance(model, str) and model.endswith(packed_model.SUFFIX)):
         return packed_model.load(model)
     if isinstance(model, str):
-        return packed_model.by_name(model).load()
+        model = packed_model.by_name(model)
+    if isinstance(model, packed_model.Installed):
+        return model.load()
     if isinstance(model, packed_model.PackedModel):
         return model
     raise TypeError(f"model must be a name, a .safetensors file or a PackedModel, got {type(model).__name__}")

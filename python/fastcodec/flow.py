@@ -47,7 +47,7 @@ _CHROMA_SHARE, _CHROMA_SHARE_AT_BYTES = 0.05, 0.005
 # won on Kodak, halving made at most 0.86 times the error.
 _HALVING_SHARE = 1.2
 # A form of the codec's files is left out where the other is smaller by so much at a quality nearby.
-_FORM_MARGIN, _FORM_SLOPE = 0.01, 0.01
+_FORM_MARGIN, _FORM_SLOPE, _FORM_BYTES = 0.01, 0.01, 8192
 # What a step of quality adds to the logarithm of the bytes and to the PSNR, for the first guess; how many values are
 # taken before the search becomes one by halves; and the PSNR of equal images, there.
 _LOG_BYTES, _DECIBELS, _INTERPOLATED, _BEST_PSNR = 0.035, 0.15, 8, 200.0
@@ -203,7 +203,7 @@ def _ways(settings: Settings, channels: int) -> list[_Way]:
 # ---------------------------------------------------------------- the encoder
 
 
-_Files = tuple[int, bool, str, bool]  # scale, without ComCNN, chroma format, with the settings' options alone
+_Files = tuple[int, bool, str, str]  # scale, without ComCNN, chroma format, options: those that differ in quality only
 
 
 @dataclass
@@ -215,7 +215,7 @@ class _Search:
     alpha: bytes | None
     metadata: dict[str, bytes]
     coded: dict[tuple[_Files, float], _Coded] = field(default_factory=dict)
-    forms: dict[_Files, list[tuple[float, float]]] = field(default_factory=dict)
+    forms: dict[_Files, list[tuple[float, int, int]]] = field(default_factory=dict)
     prepared: tuple[Image, Options, Any] | None = None
     compact: dict[tuple[int, int], Image] = field(default_factory=dict)
     decoded: tuple[_Coded, Image] | None = None
@@ -241,7 +241,7 @@ class _Search:
 
     def encode(self, way: _Way, quality: float) -> _Coded:
         options = self.options(way)
-        group = (way.scale, way.com is None, way.subsampling, options == self.settings.options)
+        group = self.files(way)
         if (group, quality) not in self.coded:
             source, codec = self.source(way, quality), self.settings.codec
             if self.prepared is None or self.prepared[0] is not source or self.prepared[1] != options:
@@ -255,19 +255,24 @@ class _Search:
                 coded.append(_Coded(head + file, payload, trimmed is not None, shape))
             if len(coded) == 2:
                 one, other = (len(form.payload) for form in coded)
-                self.forms.setdefault(group, []).append((quality, other / one - 1))
+                self.forms.setdefault(group, []).append((quality, one, other))
             self.coded[group, quality] = min(coded, key=lambda form: len(form.payload))
         return self.coded[group, quality]
 
     def form(self, group: _Files, quality: float) -> Options:
         """The codec's `either` option where a quality nearby has shown clearly that one of its two forms is smaller.
 
-        What one needs more than the other changes by up to 0.9 % of the bytes as quality changes by 1 (JPEG).
+        What one needs more than the other changes by up to 0.9 % of the bytes of a photograph as quality changes by 1
+        (JPEG). In small files it may change by more.
         """
-        for known, more in self.forms.get(group, ()):
-            if abs(more) > _FORM_MARGIN + _FORM_SLOPE * abs(quality - known):
-                return {self.settings.codec.either: more > 0}
+        for known, on, off in self.forms.get(group, ()):
+            margin = _FORM_MARGIN + _FORM_SLOPE * abs(quality - known)
+            if min(on, off) >= _FORM_BYTES and abs(off / on - 1) > margin:
+                return {self.settings.codec.either: off > on}
         return {}
+
+    def files(self, way: _Way) -> _Files:
+        return way.scale, way.com is None, way.subsampling, repr(sorted(self.options(way).items()))
 
     def pack(self, way: _Way, quality: float) -> bytes:
         """The whole stream; `inner` must have run before for its checksum to be right, the size always is."""
@@ -311,9 +316,9 @@ class _Search:
 
     def last_within(
         self, way: _Way, value: Callable[[_Way, float], float], limit: float, last: float = _BEST_QUALITY,
-        near: float | None = None, slope: float = _LOG_BYTES,
+        near: float | None = None, slope: float = _LOG_BYTES, *, levels: bool = True,
     ) -> float | None:  # fmt: skip
-        """As last_within, over the qualities of a way; `slope` is that of a quality."""
+        """As last_within, over the qualities of a way; `slope` is that of a quality. With `levels` each of ComCNN's."""
         steps = self.settings.codec.steps(self.options(way))
 
         def place(quality: float) -> int:
@@ -330,7 +335,7 @@ class _Search:
 
         found = search(None if near is None else place(near))
         # ComCNN makes another image at its next level, which may need fewer bytes.
-        while found is not None and way.com:
+        while found is not None and way.com and levels:
             after = next((at for at in range(found + 1, place(last) + 1) if level(at) != level(found)), None)
             if after is None or value(way, quality(after)) > limit:
                 break
@@ -358,13 +363,14 @@ class _Search:
 
     def at_quality(self, ways: list[_Way], quality: int) -> _Trial:
         """The best with a payload of at most the bare codec's bytes at `quality`."""
-        budget = self.payload(_Way(1, self.settings.subsampling), quality)
+        bare = _Way(1, self.settings.subsampling)
+        budget = self.payload(bare, quality)
         trials: list[_Trial] = []
         for way in ways:
             if trials and self.is_hopeless(way, _best(trials)):
                 continue
             fitting: float | None = quality
-            if self.is_other_chroma(way) or (way.com is None and self.options(way) != self.settings.options):
+            if self.is_other_chroma(way) or (way.com is None and self.options(way) != self.options(bare)):
                 fitting = self.last_within(way, self.payload, budget, near=quality)
             elif way.com is not None:
                 fitting = self.last_within(way, self.payload, budget)
@@ -386,7 +392,12 @@ class _Search:
             if fitting is not None:
                 trials.append(self.measure(way, fitting))
         if not trials:
-            smallest = min(len(self.pack(way, _WORST_QUALITY)) for way in ways)
+            smallest = min(
+                len(self.pack(way, quality))
+                for way in ways
+                for files, quality in [*self.coded]
+                if files == self.files(way)
+            )
             other = "leave out the metadata, or use another codec" if self.metadata else "or use another codec"
             raise ValueError(
                 f"a stream of {budget} bytes is out of reach: the smallest with codec {self.settings.codec.name} has "
@@ -412,7 +423,7 @@ class _Search:
         return best
 
     def cheapest(self, way: _Way, psnr: float, last: float) -> _Trial | None:
-        """The lowest quality of 1..last that reaches `psnr`, None when `last` does not."""
+        """The smallest seen to reach `psnr` on the way to the lowest quality of 1..last; None when none does."""
         trials: dict[float, _Trial] = {}
         psnr = min(psnr, _BEST_PSNR)
 
@@ -427,10 +438,9 @@ class _Search:
             if best < psnr:
                 return None
             near = max(last - (best - psnr) / _DECIBELS, last / 2)
-        below = math.nextafter(psnr, -math.inf)
-        if self.last_within(way, reached, below, last, near, _DECIBELS) == last:
-            return None
-        return trials[min(q for q in trials if decibels(trials[q].error, self.image.size) >= psnr)]
+        self.last_within(way, reached, math.nextafter(psnr, -math.inf), last, near, _DECIBELS, levels=False)
+        fitting = (trial for quality, trial in trials.items() if reached(way, quality) >= psnr)
+        return min(fitting, key=lambda trial: trial.size, default=None)
 
 
 def _best(trials: list[_Trial]) -> _Trial:

@@ -279,8 +279,23 @@ class Installed:
     path: Path
 
     def load(self) -> PackedModel:
-        """The model itself, read and checked at the first call. Raises as load()."""
-        return _loaded(self)
+        """The model itself, read and checked at the first call.
+
+        Raises:
+            ModelError: as load(), or it was removed or replaced since it was listed.
+        """
+        try:
+            return _loaded(self)
+        except _GoneError:
+            _installed.cache_clear()
+        again = installed().get(self.id)
+        if again is None:
+            raise ModelError(f"model {self.name} was removed or replaced since it was listed: {self.path}")
+        return _loaded(again)
+
+
+class _GoneError(ModelError):
+    """A listed model is not in its file any more."""
 
 
 def _require(ok: bool, message: str) -> None:
@@ -525,7 +540,7 @@ def _check_range_programs(programs: Mapping[str, Program], number: Mapping[str, 
 
 
 def _search_path() -> list[Path]:
-    extra = [Path(p) for p in os.environ.get(PATH_VARIABLE, "").split(os.pathsep) if p]
+    extra = [Path(p).absolute() for p in os.environ.get(PATH_VARIABLE, "").split(os.pathsep) if p]
     for folder in extra:
         if not folder.is_dir():
             raise ModelError(f"{PATH_VARIABLE} must name folders of packed models, got {str(folder)!r}")
@@ -545,9 +560,13 @@ def _installed(folders: tuple[Path, ...]) -> dict[bytes, Installed]:
 
 @functools.lru_cache(maxsize=64)
 def _loaded(model: Installed) -> PackedModel:
-    with _to_take_away(model.path):
-        found = load(model.path)
-        _require(found.id == model.id, f"{model.path.name}: was replaced by another model in the meantime")
+    try:
+        with _to_take_away(model.path):
+            found = load(model.path)
+    except OSError as error:
+        raise _GoneError(f"{model.path}: {error}") from error
+    if found.id != model.id:
+        raise _GoneError(f"{model.path} holds another model now")
     return found
 
 
