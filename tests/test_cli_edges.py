@@ -253,8 +253,9 @@ def test_bench_rd_ends_at_interrupts(tmp_path: Path) -> None:
         Image.fromarray(cases.image(1200, 1200, 3, seed)).save(tmp_path / "in" / f"{seed}.png")
     command = [*COMMAND, "bench", "rd", "in", "-c", "range", "-j", "2", "--no-plot", "-d", "out"]
     process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a job in the background ignores
+    )  # fmt: skip
     begun = time.monotonic()
     while not (tmp_path / "out" / "points").is_dir() and time.monotonic() < begun + 60:
         time.sleep(0.1)
