@@ -132,7 +132,5 @@ def test_onnx_files_of_values_with_any_names(tmp_path: Path) -> None:
 
 def test_the_networks_that_are_timed_on_a_gpu_are_there() -> None:
     path = Path(__file__).parents[1] / "bench" / "bench_gpu.py"
-    if not path.exists():
-        pytest.skip("the benchmarks are not here")
     names = [network.name for network in runpy.run_path(str(path))["networks"]()]
     assert {"F", "P", "D", "R", "range-fast-2 synthesis_rgb"} <= set(names)

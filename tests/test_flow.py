@@ -14,7 +14,18 @@ import cases
 import fastcodec
 import numpy as np
 import pytest
-from fastcodec import FormatError, ModelError, container, decode, encode, flow, info, metrics, packed_model
+from fastcodec import (
+    FormatError,
+    ModelError,
+    container,
+    decode,
+    encode,
+    flow,
+    info,
+    metrics,
+    packed_model,
+    wrapped_encoder,
+)
 from fastcodec.codecs import CODECS, Codec
 from fastcodec.flow import squared_error
 from hypothesis import given, settings
@@ -66,7 +77,7 @@ def test_last_within_finds_the_border_of_any_curve(
     last, answer = len(steps), max(i for i, value in enumerate(values) if value <= limit)
     value, calls = counting(values)
     if within <= answer:
-        assert flow.last_within(value, limit, last, near, within=within) == (answer or None)
+        assert wrapped_encoder.last_within(value, limit, last, near, within=within) == (answer or None)
     assert len(set(calls)) == len(calls) <= 8 + 6
     assert all(within < place <= last for place in calls)
 
@@ -75,7 +86,7 @@ def test_a_straight_curve_takes_few_values() -> None:
     for slope, near in ((0.035, 50), (0.02, 50), (0.06, 50), (0.035, None), (0.04, 75), (1.0, 30)):
         for answer in range(101):
             value, calls = counting([slope * (place - 0.5) for place in range(101)])
-            assert flow.last_within(value, slope * answer, near=near) == (answer or None)
+            assert wrapped_encoder.last_within(value, slope * answer, near=near) == (answer or None)
             assert len(calls) <= 5
             assert near is None or abs(near - answer) > 1 or slope == 1.0 or len(calls) <= 3
 
@@ -83,29 +94,29 @@ def test_a_straight_curve_takes_few_values() -> None:
 def test_values_that_do_not_rise_end_the_search_too() -> None:
     for values in (np.zeros(101), -np.arange(101.0), np.tile([1.0, 9.0], 51)):
         value, calls = counting(values)
-        found = flow.last_within(value, 5.0, near=40)
+        found = wrapped_encoder.last_within(value, 5.0, near=40)
         assert found is None or values[found] <= 5
         assert len(calls) <= 14
 
 
 def test_subsampling_alone_does_nothing_to_grey_and_much_to_thin_colours() -> None:
     grey = picture(31, 40, 1).repeat(3, 2)
-    assert flow.subsampling_error(grey) == 0
+    assert wrapped_encoder.subsampling_error(grey) == 0
     stripes = grey.copy()
     stripes[:, ::2, 0] = 255
     through = JPEG.decode(JPEG.encode(stripes, 100, "4:2:0"), stripes.shape)
-    assert flow.subsampling_error(stripes) == pytest.approx(squared_error(stripes, through), rel=0.1)
-    assert flow.subsampling_error(picture(1, 1, 3)) == 0
+    assert wrapped_encoder.subsampling_error(stripes) == pytest.approx(squared_error(stripes, through), rel=0.1)
+    assert wrapped_encoder.subsampling_error(picture(1, 1, 3)) == 0
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_halving_alone_does_nothing_to_ramps_and_much_to_stripes(channels: int) -> None:
     ramp = np.broadcast_to(np.arange(61, dtype=np.uint8)[:, None, None] * 2, (61, 45, channels))
-    assert flow.halving_error(np.ascontiguousarray(ramp)) < ramp.size
+    assert wrapped_encoder.halving_error(np.ascontiguousarray(ramp)) < ramp.size
     stripes = np.zeros((61, 45, channels), np.uint8)
     stripes[:, ::2] = 100
-    assert flow.halving_error(stripes) > 2000 * stripes.size
-    assert flow.halving_error(picture(1, 1, channels)) == 0
+    assert wrapped_encoder.halving_error(stripes) > 2000 * stripes.size
+    assert wrapped_encoder.halving_error(picture(1, 1, channels)) == 0
 
 
 # ---------------------------------------------------------------- the decoder with networks
@@ -344,7 +355,7 @@ def test_tune_says_what_the_choice_is_by(monkeypatch: pytest.MonkeyPatch) -> Non
     programs = {"rec1_rgb": Knows(brighter, 1, 1.0), "rec2_rgb": Knows(noisy, 1, 2.0), "com2_rgb": Knows(X, 0, 0.5)}
     model = packed_model.PackedModel(b"tuning!!", "tunes", "jpeg", "fast", programs, Path())  # type: ignore[arg-type]
     monkeypatch.setattr(packed_model, "find", lambda number: model)
-    monkeypatch.setattr(flow, "_HALVING_SHARE", math.inf)
+    monkeypatch.setattr(wrapped_encoder, "_HALVING_SHARE", math.inf)
     for target in ({"quality": 3}, {"target_bytes": 300}):
         by_psnr, by_ssim = (encode(X, model=model, tune=tune, **target) for tune in ("psnr", "ssim"))
         assert (info(by_psnr).scale, info(by_ssim).scale) == (2, 1)
@@ -497,7 +508,7 @@ def test_no_bare_file_of_so_many_bytes_is_better(quality: int) -> None:
     x = np.rint(luma + 0.06 * (X - luma)).astype(np.uint8)
     bare = coarse.encode(x, quality, "4:4:4")
     error = squared_error(x, coarse.decode(bare, x.shape))
-    assert flow.subsampling_error(x) < 0.05 * error
+    assert wrapped_encoder.subsampling_error(x) < 0.05 * error
     data = flow.encode_image(x, None, {}, flow.Settings(coarse, None), flow.Target("bytes", len(bare)))
     assert squared_error(x, decode(data)) <= error
 
@@ -571,11 +582,11 @@ def test_the_search_is_short(knowing: Any, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_behind_comcnn_the_next_level_may_fit_again(model: packed_model.PackedModel) -> None:
     """Bytes rise with quality, and fall where ComCNN goes to its next level."""
-    search = flow._Search(X, flow.Settings(JPEG, model), None, {})
+    search = wrapped_encoder._Search(X, flow.Settings(JPEG, model), None, {})
     com = model.programs["com2_rgb"]
-    way = flow._Way(2, "4:2:0", model.programs["rec2_rgb"], com, model)
+    way = wrapped_encoder._Way(2, "4:2:0", model.programs["rec2_rgb"], com, model)
 
-    def value(way: flow._Way, quality: float) -> float:
+    def value(way: wrapped_encoder._Way, quality: float) -> float:
         return quality - 10 * com.level_for(quality)
 
     def best(limit: float) -> float:
@@ -585,7 +596,7 @@ def test_behind_comcnn_the_next_level_may_fit_again(model: packed_model.PackedMo
     for limit in (15, 28, 40, 60):
         for near in (None, 1, 50):
             assert search.last_within(way, value, limit, near=near) == best(limit)
-    without = flow._Way(1, "4:2:0", model.programs["rec1_rgb"])
+    without = wrapped_encoder._Way(1, "4:2:0", model.programs["rec1_rgb"])
     assert search.last_within(without, lambda _, quality: quality, 20, near=20) == 20
 
 
@@ -614,8 +625,8 @@ def test_of_two_forms_of_a_file_the_larger_is_soon_left_out() -> None:
             made.append(args[3]["progressive"])
             return JPEG.encode_file(*args)
 
-        search = flow._Search(image, flow.Settings(replace(JPEG, encode_file=encode_file), None), None, {})
-        way = flow._Way(1, "4:2:0")
+        search = wrapped_encoder._Search(image, flow.Settings(replace(JPEG, encode_file=encode_file), None), None, {})
+        way = wrapped_encoder._Way(1, "4:2:0")
         for quality in (80, 81, 82, 83, 79, 95, 78):
             smallest = min(len(JPEG.trim(f, image.shape, quality) or f) for f in JPEG.encode_all(image, quality))
             assert len(search.encode(way, quality).payload) == smallest
@@ -632,10 +643,13 @@ def test_a_jpeg_without_adapted_colours_is_the_same_when_asked_for(knowing: Any)
         assert asked == encode(X, model=model, container="jpeg", **target)
 
 
-def test_the_smallest_that_reaches_a_psnr_is_taken(model: packed_model.PackedModel) -> None:
-    search = flow._Search(X, flow.Settings(JPEG, None), None, {})
-    way = flow._Way(1, "4:2:0")
-    trials = {q: flow._Trial(way, q, 1000 if q < 20 else 10, 300 if q == 50 else 500 + int(q)) for q in range(1, 101)}
+def test_the_smallest_that_reaches_a_psnr_is_taken() -> None:
+    search = wrapped_encoder._Search(X, flow.Settings(JPEG, None), None, {})
+    way = wrapped_encoder._Way(1, "4:2:0")
+    trials = {
+        q: wrapped_encoder._Trial(way, q, 1000 if q < 20 else 10, 300 if q == 50 else 500 + int(q))
+        for q in range(1, 101)
+    }
     search.measure = lambda way, quality: trials[quality]  # type: ignore[method-assign]
     found = search.cheapest(way, flow.decibels(100, X.size), 100)
     assert found is trials[50]
@@ -668,8 +682,8 @@ def test_psnr_of_equal_images_is_infinite() -> None:
 def test_the_encoder_keeps_few_compact_images(model: packed_model.PackedModel) -> None:
     """Each may be as large as the image, and a search visits up to 7 levels."""
     x = picture(24, 32, 3)
-    search = flow._Search(x, flow.Settings(JPEG, model), None, {})
-    way = flow._Way(2, "4:2:0", model.programs["rec2_rgb"], model.programs["com2_rgb"])
+    search = wrapped_encoder._Search(x, flow.Settings(JPEG, model), None, {})
+    way = wrapped_encoder._Way(2, "4:2:0", model.programs["rec2_rgb"], model.programs["com2_rgb"])
     compact = [search.source(way, quality) for quality in LEVELS]
     assert len({image.tobytes() for image in compact}) == len(LEVELS)
     assert len(search.compact) == 2

@@ -640,6 +640,7 @@ def test_the_codec_that_is_taken_without_a_name(model: packed_model.PackedModel)
     assert info(encode(x)).quality in (59, 60)  # the nearest that the model has
     assert info(encode(x, model=model)).codec == "range"
     assert info(encode(x, model="jpeg-fast-1")).codec == "jpeg"
+    assert info(encode(x, model=packed_model.by_name("jpeg-fast-1"))).codec == "jpeg"
     for options in ({"networks": "off"}, {"scale": 2}, {"subsampling": "4:4:4"}, {"container": "jpeg"}):
         assert info(encode(x, **options)).codec == "jpeg"  # type: ignore[arg-type]
 
